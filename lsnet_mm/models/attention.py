@@ -1,0 +1,118 @@
+"""Attention with a learned position bias, the token mixer of LSNet's last stage."""
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .layers import ConvBN
+
+BIASES_KEPT = 16  # resized biases held per layer in eval: COCO's aspect ratios make about that many
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over the H * W positions, (N, dim, H, W) to the same shape.
+
+    The bias is a table per head, indexed by the distance |dy|, |dx| of two tokens on a
+    ``resolution`` x ``resolution`` grid. For a map of other than ``resolution ** 2`` tokens, the
+    published networks expand the table to a token-by-token matrix and resize that matrix
+    bicubically, whatever the map's aspect; their weights were trained so, and it is kept.
+
+    Args:
+        dim: Channels; a multiple of ``num_heads``.
+        key_dim: Channels of queries and keys per head.
+        num_heads: Number of heads.
+        resolution: Side R of the grid that the bias table describes.
+    """
+
+    def __init__(self, dim: int, key_dim: int, num_heads: int, resolution: int) -> None:
+        super().__init__()
+        self.dim, self.key_dim, self.num_heads, self.resolution = (
+            dim,
+            key_dim,
+            num_heads,
+            resolution,
+        )
+        keys = key_dim * num_heads
+        self.qkv = ConvBN(dim, dim + 2 * keys)
+        self.proj = nn.Sequential(nn.ReLU(), ConvBN(dim, dim, bn_weight=0))
+        self.dw = ConvBN(keys, keys, 3, groups=keys)
+        self.attention_biases = nn.Parameter(torch.zeros(num_heads, resolution**2))
+        self.register_buffer("attention_bias_idxs", _distance_indices(resolution))
+        self._biases: OrderedDict[tuple, Tensor] = OrderedDict()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, dim, H, W) to the same shape."""
+        n, _, height, width = x.shape
+        keys = self.key_dim * self.num_heads
+        q, k, v = self.qkv(x).split([keys, keys, self.dim], dim=1)
+        q, k, v = (
+            t.reshape(n, self.num_heads, t.shape[1] // self.num_heads, height * width).mT
+            for t in (self.dw(q), k, v)
+        )
+        bias = self.bias(height, width).to(q.dtype)
+        out = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=bias.expand(n, -1, -1, -1), scale=self.key_dim**-0.5
+        )
+        return self.proj(out.mT.reshape(n, self.dim, height, width))
+
+    def bias(self, height: int, width: int) -> Tensor:
+        """Bias of every token pair of a ``height`` x ``width`` map, (1, heads, H * W, H * W).
+
+        In eval without gradients it is computed once for a size and kept for the last
+        ``BIASES_KEPT`` sizes.
+        """
+        tokens = height * width
+        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return self._resized_bias(tokens)
+        table = self.attention_biases
+        version = 0 if table.is_inference() else table._version
+        key = (tokens, table.dtype, table.device, version)
+        if key not in self._biases:
+            self._biases[key] = self._resized_bias(tokens)
+            if len(self._biases) > BIASES_KEPT:
+                self._biases.popitem(last=False)
+        self._biases.move_to_end(key)
+        return self._biases[key]
+
+    def train(self, mode: bool = True) -> "Attention":
+        """Switch mode; forgets kept biases, as the table may have changed since."""
+        self._biases.clear()
+        return super().train(mode)
+
+    def _resized_bias(self, tokens: int) -> Tensor:
+        matrix = self.attention_biases[None, :, self.attention_bias_idxs]
+        return F.interpolate(matrix, size=(tokens, tokens), mode="bicubic")
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        """Accept a table of another resolution (resized bicubically) and never load indices.
+
+        Classification weights describe a 4 x 4 grid, the dense backbones 14 x 14; the authors
+        carry one over to the other by resizing the table.
+        """
+        name = prefix + "attention_biases"
+        table = state_dict.get(name)
+        if table is not None and table.dim() == 2 and table.shape[0] == self.num_heads:
+            state_dict[name] = _resize_table(table, self.resolution)
+        state_dict[prefix + "attention_bias_idxs"] = self.attention_bias_idxs
+        self._biases.clear()
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _distance_indices(resolution: int) -> Tensor:
+    """Entry of the bias table for each token pair of an R x R grid, (R * R, R * R) int64."""
+    side = torch.arange(resolution)
+    distance = (side[:, None] - side[None, :]).abs()
+    indices = distance[:, None, :, None] * resolution + distance[None, :, None, :]
+    return indices.reshape(resolution**2, resolution**2)
+
+
+def _resize_table(table: Tensor, resolution: int) -> Tensor:
+    """Resize (heads, S * S) to (heads, R * R); left alone if it is not square or fits already."""
+    side = round(table.shape[1] ** 0.5)
+    if side == resolution or side * side != table.shape[1]:
+        return table
+    grid = table.float().reshape(1, -1, side, side)
+    resized = F.interpolate(grid, size=(resolution, resolution), mode="bicubic")
+    return resized.reshape(-1, resolution**2).to(table.dtype)
