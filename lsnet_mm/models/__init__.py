@@ -7,9 +7,8 @@ from mmengine.registry import MODELS
 from .attention import Attention
 from .ls_conv import LSConv
 from .lsnet import LSNet
-from .pretrained import CheckpointError
 
-__all__ = ["Attention", "CheckpointError", "LSConv", "LSNet", "LSNetFPN"]
+__all__ = ["Attention", "LSConv", "LSNet", "LSNetFPN"]
 
 
 def __getattr__(name: str) -> Any:

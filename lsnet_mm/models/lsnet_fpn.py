@@ -58,9 +58,7 @@ class LSNetFPN(FPN):
             for _ in extra
         )
         self.extra_fpn_convs = nn.ModuleList(
-            ConvModule(
-                out_channels, out_channels, 3, padding=1, norm_cfg=norm_cfg, act_cfg=act_cfg
-            )
+            ConvModule(out_channels, out_channels, 3, padding=1, norm_cfg=norm_cfg, act_cfg=act_cfg)
             for _ in extra
         )
         # mmdet's FPN keeps its laterals to itself; the finest is what its first output conv reads.

@@ -12,16 +12,14 @@ from mmengine.logging import print_log
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
+from lsnet_mm.errors import CheckpointError
+
 # The published classification files carry the training script's arguments; a Namespace holds
 # plain data, and naming it here lets them pass torch's weights-only reader.
 torch.serialization.add_safe_globals([argparse.Namespace])
 
 INDICES = "attention_bias_idxs"
 TABLE = "attention_biases"
-
-
-class CheckpointError(ValueError):
-    """A checkpoint file that cannot be read, or does not hold the network it is loaded into."""
 
 
 def load_pretrained(model: nn.Module, filename: str) -> None:
@@ -99,7 +97,9 @@ def backbone_state(checkpoint: Any, num_stages: int) -> dict[str, Tensor]:
     if any(k.startswith(prefix) for k in state):
         state = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     later = "".join(str(i + 1) for i in range(num_stages, 4))
-    unwanted = re.compile(rf"head\.|head_dist\.|.*{INDICES}" + (rf"|blocks[{later}]\." * bool(later)))
+    unwanted = re.compile(
+        rf"head\.|head_dist\.|.*{INDICES}" + (rf"|blocks[{later}]\." * bool(later))
+    )
     return {k: v for k, v in state.items() if not unwanted.match(k)}
 
 

@@ -1,0 +1,50 @@
+"""A look at the data paths of a config before anything is built."""
+
+import os.path as osp
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from mmengine.config import Config
+
+from lsnet_mm.errors import InputError
+
+
+def check_paths(cfg: Config, loaders: Iterable[str]) -> None:
+    """Check that the files and folders the loaders read from exist.
+
+    Args:
+        cfg: Config with the loaders.
+        loaders: Names of the data loaders; those that ``cfg`` does not set are passed over.
+
+    Raises:
+        InputError: Naming every missing path and the setting it comes from.
+    """
+    missing = [
+        f"{loader}: {path}"
+        for loader in loaders
+        for path in _paths(cfg.get(loader) or {})
+        if "://" not in path and not osp.exists(path)
+    ]
+    if missing:
+        raise InputError(
+            "data not found:\n  "
+            + "\n  ".join(dict.fromkeys(missing))
+            + "\nPut the data set there (layouts in the README, section Data) or name its folder, "
+            "e.g. --cfg-options data_root=DIR/ does for this project's configs"
+        )
+
+
+def _paths(node: Any) -> Iterator[str]:
+    """Annotation files and image folders of every dataset in a loader's config, wrapped or not."""
+    if isinstance(node, list | tuple):
+        for item in node:
+            yield from _paths(item)
+    elif isinstance(node, dict):
+        root = node.get("data_root") or ""
+        prefix = node.get("data_prefix") or {}
+        prefixes = list(prefix.values()) if isinstance(prefix, dict) else [prefix]
+        for path in (node.get("ann_file"), *prefixes):
+            if isinstance(path, str) and path:
+                yield osp.join(root, path)
+        for key in ("dataset", "datasets"):
+            yield from _paths(node.get(key))

@@ -1,0 +1,134 @@
+"""What ``tools/train.py`` and ``tools/test.py`` do once their arguments are parsed."""
+
+import argparse
+import os.path as osp
+from collections.abc import Iterable
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.runner import Runner
+
+from lsnet_mm.errors import InputError
+
+from .amp import use_amp
+from .data import check_paths
+from .distributed import set_up_launcher
+from .visualization import draw_predictions
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train as ``tools/train.py``'s arguments say.
+
+    Raises:
+        InputError: If the config, data paths, launcher or checkpoint do not fit; before training.
+    """
+    cfg = load_config(args)
+    if args.amp:
+        use_amp(cfg)
+    if args.auto_scale_lr:
+        if "base_batch_size" not in cfg.get("auto_scale_lr", {}):
+            raise InputError(f"--auto-scale-lr: {args.config} sets no auto_scale_lr")
+        cfg.auto_scale_lr.enable = True
+    if args.resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == "auto" else _existing(args.resume)
+    if cfg.get("load_from"):
+        _add_hook(cfg, dict(type="CheckpointFitHook", strict=bool(cfg.resume)))
+    check_paths(cfg, ("train_dataloader", "val_dataloader"))
+    set_up_launcher(cfg)
+    Runner.from_cfg(cfg).train()
+
+
+def test(args: argparse.Namespace) -> dict[str, float]:
+    """Test as ``tools/test.py``'s arguments say, and return the metrics.
+
+    Raises:
+        InputError: If the config, data paths, launcher or checkpoint do not fit.
+    """
+    cfg = load_config(args)
+    cfg.load_from = _existing(args.checkpoint)
+    cfg.resume = False
+    # The checkpoint replaces every weight: fetching the pretrained backbone would be in vain.
+    _forget_pretrained(cfg.model)
+    _add_hook(cfg, dict(type="CheckpointFitHook", strict=True))
+    if args.show or args.show_dir:
+        draw_predictions(cfg, args.show_dir, args.show, args.wait_time)
+    if args.tta:
+        _use_tta(cfg)
+    if args.out:
+        _dump_predictions(cfg, args.out)
+    check_paths(cfg, ("test_dataloader",))
+    set_up_launcher(cfg)
+    return Runner.from_cfg(cfg).test()
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Read ``args.config`` and apply ``--cfg-options``, ``--work-dir`` and ``--launcher``.
+
+    Raises:
+        InputError: If the file is missing or is no config, or an option is not KEY=VALUE.
+    """
+    if not osp.isfile(args.config):
+        raise InputError(f"config not found: {args.config}{_suggest(args.config)}")
+    try:
+        cfg = Config.fromfile(args.config)
+    except (SyntaxError, OSError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{args.config} cannot be read as a config: {error}") from error
+    cfg.merge_from_dict(_parse_options(args.cfg_options))
+    cfg.launcher = args.launcher
+    if args.work_dir:
+        cfg.work_dir = args.work_dir
+    elif not cfg.get("work_dir"):
+        cfg.work_dir = osp.join("work_dirs", Path(args.config).stem)
+    return cfg
+
+
+def _suggest(config: str) -> str:
+    names = sorted(path.name for path in Path(config).parent.glob("*.py"))
+    return f" (beside it: {', '.join(names)})" if names else ""
+
+
+def _parse_options(options: Iterable[str] | None) -> dict:
+    options = list(options or [])
+    for option in options:
+        if "=" not in option:
+            raise InputError(f"--cfg-options takes KEY=VALUE pairs, got {option!r}")
+    parsed = argparse.Namespace()
+    DictAction([], "options")(None, parsed, options)  # mm's syntax for lists and numbers
+    return parsed.options
+
+
+def _existing(checkpoint: str) -> str:
+    if "://" not in checkpoint and not osp.isfile(checkpoint):
+        raise InputError(f"checkpoint not found: {checkpoint}")
+    return checkpoint
+
+
+def _add_hook(cfg: Config, hook: dict) -> None:
+    cfg.custom_hooks = [*cfg.get("custom_hooks", []), hook]
+
+
+def _forget_pretrained(model: ConfigDict) -> None:
+    for part in (model, *(v for v in model.values() if isinstance(v, dict))):
+        init_cfg = part.get("init_cfg")
+        if isinstance(init_cfg, dict) and init_cfg.get("type") == "Pretrained":
+            part.init_cfg = None
+
+
+def _use_tta(cfg: Config) -> None:
+    if not cfg.get("tta_model") or not cfg.get("tta_pipeline"):
+        raise InputError(
+            "--tta: the config sets no tta_model and tta_pipeline"
+            + (" (mmdet has none for masks)" if cfg.get("default_scope") == "mmdet" else "")
+        )
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+
+
+def _dump_predictions(cfg: Config, out: str) -> None:
+    if not out.endswith((".pkl", ".pickle")):
+        raise InputError(f"--out must end in .pkl or .pickle, got {out!r}")
+    kind = "DumpDetResults" if cfg.get("default_scope") == "mmdet" else "DumpResults"
+    evaluator = cfg.test_evaluator
+    evaluators = list(evaluator) if isinstance(evaluator, list | tuple) else [evaluator]
+    cfg.test_evaluator = [*evaluators, dict(type=kind, out_file_path=out)]

@@ -1,0 +1,44 @@
+"""Command-line options that the tools share, and how they end on an error of the user's."""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add mm's usual options of a run."""
+    parser.add_argument("--work-dir", help="folder for logs and checkpoints")
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        metavar="KEY=VALUE",
+        help='change settings of the config, e.g. train_cfg.max_epochs=1 data_root="data/x/" '
+        'key="[a,b]"; no white space inside a value',
+    )
+    parser.add_argument(
+        "--launcher",
+        choices=["none", "pytorch", "slurm", "mpi"],
+        default="none",
+        help="job launcher (the dist_ and slurm_ scripts set it)",
+    )
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
+
+
+def export_local_rank(args: argparse.Namespace) -> None:
+    """Set ``LOCAL_RANK``, which mmengine reads, where the launcher passed an option instead."""
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Print errors that the user can mend as one message, once per machine, and exit with 1."""
+    from lsnet_mm.errors import InputError
+
+    try:
+        yield
+    except (InputError, FileNotFoundError) as error:
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# slurm_test.sh PARTITION JOB_NAME CONFIG CHECKPOINT [options of test.py]
+# Environment: GPUS (8), GPUS_PER_NODE (8; 0 for CPU nodes, with TASKS_PER_NODE), CPUS_PER_TASK (5), SRUN_ARGS.
+set -euo pipefail
+[ $# -ge 4 ] || { echo "usage: $0 PARTITION JOB_NAME CONFIG CHECKPOINT [options of test.py]" >&2; exit 2; }
+tools=$(dirname "$0")
+"$tools/srun.sh" "$1" "$2" "$tools/test.py" "$3" "$4" "${@:5}"

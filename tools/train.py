@@ -1,0 +1,40 @@
+"""Train any config of mmdet, mmseg or mmpretrain, on one CPU up to many GPUs and nodes."""
+
+import argparse
+
+from options import add_run_options, export_local_rank, user_errors
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the command line; nothing heavy is imported before."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", help="config file")
+    add_run_options(parser)
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        metavar="CHECKPOINT",
+        help="go on from this checkpoint, or from the work folder's latest",
+    )
+    parser.add_argument("--amp", action="store_true", help="train in mixed precision")
+    parser.add_argument(
+        "--auto-scale-lr",
+        action="store_true",
+        help="scale the learning rate to the total batch (auto_scale_lr of the config)",
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run the training."""
+    args = parse_args()
+    export_local_rank(args)
+    from lsnet_mm.engine import train
+
+    with user_errors():
+        train(args)
+
+
+if __name__ == "__main__":
+    main()
