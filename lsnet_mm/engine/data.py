@@ -30,7 +30,7 @@ def check_paths(cfg: Config, loaders: Iterable[str]) -> None:
             "data not found:\n  "
             + "\n  ".join(dict.fromkeys(missing))
             + "\nPut the data set there (layouts in the README, section Data) or name its folder, "
-            "e.g. --cfg-options data_root=DIR/ does for this project's configs"
+            "e.g. --cfg-options data_root=DIR"
         )
 
 

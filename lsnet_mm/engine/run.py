@@ -74,7 +74,10 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg = Config.fromfile(args.config)
     except (SyntaxError, OSError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{args.config} cannot be read as a config: {error}") from error
-    cfg.merge_from_dict(_parse_options(args.cfg_options))
+    options = _parse_options(args.cfg_options)
+    if "data_root" in options and cfg.get("data_root"):
+        _move_data_root(cfg._cfg_dict, cfg.data_root, osp.join(options["data_root"], ""))
+    cfg.merge_from_dict(options)
     cfg.launcher = args.launcher
     if args.work_dir:
         cfg.work_dir = args.work_dir
@@ -96,6 +99,15 @@ def _parse_options(options: Iterable[str] | None) -> dict:
     parsed = argparse.Namespace()
     DictAction([], "options")(None, parsed, options)  # mm's syntax for lists and numbers
     return parsed.options
+
+
+def _move_data_root(node: dict | list | tuple, old: str, new: str) -> None:
+    """Replace ``old`` by ``new`` where a string starts with it; Config resolved it on reading."""
+    for key, value in list(node.items() if isinstance(node, dict) else enumerate(node)):
+        if isinstance(value, dict | list | tuple):
+            _move_data_root(value, old, new)
+        elif isinstance(value, str) and value.startswith(old):
+            node[key] = new + value.removeprefix(old)
 
 
 def _existing(checkpoint: str) -> str:

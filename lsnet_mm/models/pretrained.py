@@ -96,10 +96,8 @@ def backbone_state(checkpoint: Any, num_stages: int) -> dict[str, Tensor]:
     prefix = "backbone."
     if any(k.startswith(prefix) for k in state):
         state = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    later = "".join(str(i + 1) for i in range(num_stages, 4))
-    unwanted = re.compile(
-        rf"head\.|head_dist\.|.*{INDICES}" + (rf"|blocks[{later}]\." * bool(later))
-    )
+    later = "".join(rf"|blocks{i + 1}\." for i in range(num_stages, 4))
+    unwanted = re.compile(rf"head\.|head_dist\.|.*{INDICES}{later}")
     return {k: v for k, v in state.items() if not unwanted.match(k)}
 
 

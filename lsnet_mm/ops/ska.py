@@ -18,9 +18,9 @@ from . import ska_portable
 def ska(x: Tensor, w: Tensor) -> Tensor:
     """Aggregate each position's K x K neighbourhood with that position's own weights.
 
-    ``y[n, c, i, j] = sum_k x[n, c, i + k // K - K // 2, j + k % K - K // 2] * w[n, c % S, k, i, j]``
-    with zeros outside the map: one depthwise kernel per position, shared by the ``C / S`` channels
-    of a weight set, which are interleaved.
+    ``y[n, c, i, j] = sum_k x[n, c, i + k // K - r, j + k % K - r] * w[n, c % S, k, i, j]`` with
+    ``r = K // 2`` and zeros outside the map: one depthwise kernel per position, shared by the
+    ``C / S`` channels of a weight set, which are interleaved.
 
     Args:
         x: Features, (N, C, H, W), floating point, in any memory format. N may be 0.

@@ -39,7 +39,7 @@ def backward(grad: Tensor, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _by_set(x: Tensor, sets: int) -> Tensor:
-    """View (N, C, H, W) as (N, C / sets, sets, H, W): channel ``c`` uses weight set ``c % sets``."""
+    """View (N, C, H, W) as (N, C / sets, sets, H, W): channel ``c`` is of set ``c % sets``."""
     return x.unflatten(1, (x.shape[1] // sets, sets))
 
 
