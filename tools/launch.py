@@ -30,7 +30,10 @@ def main(processes: str, *command: str) -> int:
     if not processes.isdigit() or int(processes) < 1:
         print(f"error: the number of GPUs must be 1 or more, got {processes!r}", file=sys.stderr)
         return 2
-    if is_available() and int(processes) > device_count():
+    if not is_available():  # torchrun would leave all but one core per process idle
+        threads = max(1, (os.cpu_count() or 1) // int(processes))
+        os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    elif int(processes) > device_count():
         print(
             f"error: {processes} processes were asked for, but this machine has {device_count()} "
             "GPUs (CUDA_VISIBLE_DEVICES= runs them on the CPU)",

@@ -5,7 +5,6 @@ The operator is registered with torch as ``lsnet_mm::ska``, so that autograd, au
 kernels where Triton is installed; everything else goes to the portable path.
 """
 
-import math
 from functools import cache
 from types import ModuleType
 
@@ -67,7 +66,7 @@ def _check(x: Tensor, w: Tensor) -> None:
         raise ValueError(
             f"ska: w has {sets} weight sets, which do not divide the {x.shape[1]} channels of x"
         )
-    size = math.isqrt(taps)
+    size = round(taps**0.5)
     if size * size != taps or size % 2 == 0:
         raise ValueError(f"ska: w must have K * K taps with K odd (1, 9, 25, ...), got {taps}")
 
