@@ -1,6 +1,9 @@
 """Settings that must be made before torch and Triton are imported, and shared fixtures."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -13,6 +16,8 @@ import pytest
 
 import lsnet_mm  # noqa: F401  registers the networks, makes mmcv.ops importable
 
+ROOT = Path(__file__).parents[1]
+
 
 @pytest.fixture(scope="session")
 def device() -> torch.device:
@@ -23,3 +28,21 @@ def device() -> torch.device:
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+def _make_shapes(folder: Path, *options: str) -> Path:
+    command = [sys.executable, "tools/make_shapes.py", str(folder), "--train", "16", "--val", "6"]
+    subprocess.run([*command, "--size", "160x120", *options], cwd=ROOT, check=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small Shapes set with its own classes, in COCO's layout."""
+    return _make_shapes(tmp_path_factory.mktemp("data") / "shapes")
+
+
+@pytest.fixture(scope="session")
+def shapes_as_coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small Shapes set that declares COCO's 80 classes."""
+    return _make_shapes(tmp_path_factory.mktemp("data") / "coco", "--coco-classes")

@@ -135,9 +135,7 @@ def test_autocast_leaves_operands_as_they_are():
     with torch.autocast("cpu", torch.bfloat16):
         mixed = ska(x.bfloat16(), w)
     assert mixed.dtype == torch.bfloat16
-    torch.testing.assert_close(
-        mixed.double(), reference(x.bfloat16(), w), rtol=1.6e-2, atol=6.4e-2
-    )
+    torch.testing.assert_close(mixed.double(), reference(x.bfloat16(), w), rtol=1.6e-2, atol=6.4e-2)
 
 
 def test_empty_batch():
