@@ -1,11 +1,9 @@
-"""Settings that must be made before torch and Triton are imported, and shared fixtures."""
+"""What must be set before Triton is imported, and fixtures that tests share."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 

@@ -6,10 +6,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# OpenMP threads that spin while they wait starve the data loader's workers where cores are few:
-# training steps took 2 to 5 times as long on two cores. It must be set before torch is imported.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add mm's usual options of a run."""

@@ -1,6 +1,7 @@
 """Distributed training where mmengine alone would not start: CPUs, and too few GPUs."""
 
 import os
+import socket
 import subprocess
 
 import torch
@@ -16,8 +17,8 @@ def set_up_launcher(cfg: Config) -> None:
     is wrapped without a device id.
 
     Raises:
-        InputError: If more processes were started here than there are GPUs, or the launcher's
-            environment is missing.
+        InputError: If more processes were started here than there are GPUs, the launcher's
+            environment is missing, or the port where the processes meet is in use.
     """
     if cfg.launcher == "none":
         return
@@ -53,11 +54,13 @@ def _export_environment(launcher: str) -> None:
             "RANK": _slurm("PROCID"),
             "WORLD_SIZE": _slurm("NTASKS"),
             "LOCAL_RANK": _slurm("LOCALID"),
-            "LOCAL_WORLD_SIZE": _slurm("TASKS_PER_NODE").split("(")[0].split(",")[0],
-            "MASTER_PORT": os.environ.get("MASTER_PORT", "29500"),
-            "MASTER_ADDR": os.environ.get("MASTER_ADDR") or _first_host(_slurm("JOB_NODELIST")),
+            "LOCAL_WORLD_SIZE": _tasks_here(_slurm("TASKS_PER_NODE")),
+            "MASTER_PORT": os.environ.get("MASTER_PORT") or _job_port(),
+            "MASTER_ADDR": os.environ.get("MASTER_ADDR") or _first_host(_node_list()),
         }
         os.environ.update(environment)
+        if environment["RANK"] == "0" and not torch.distributed.is_initialized():
+            _check_port(environment["MASTER_PORT"])  # torchrun would have opened it already
     elif launcher == "pytorch" and "RANK" not in os.environ:
         raise InputError("--launcher pytorch: start it with tools/dist_train.sh or torchrun")
 
@@ -67,6 +70,35 @@ def _slurm(name: str) -> str:
     if name not in os.environ:
         raise InputError(f"--launcher slurm: {name} is not set: start it with srun")
     return os.environ[name]
+
+
+def _tasks_here(tasks_per_node: str) -> str:
+    """This node's count, e.g. ``1`` on the third node of ``2(x2),1``."""
+    counts = []
+    for part in tasks_per_node.split(","):
+        count, _, nodes = part.rstrip(")").partition("(x")
+        counts += [count] * int(nodes or 1)
+    return counts[int(os.environ.get("SLURM_NODEID", 0))]
+
+
+def _job_port() -> str:
+    """A port of the job's own, as jobs can share a node; connections take those from 32768 on."""
+    job = os.environ.get("SLURM_JOB_ID")
+    return str(15000 + int(job) % 15000) if job else "29500"
+
+
+def _check_port(port: str) -> None:
+    try:
+        socket.create_server(("", int(port))).close()
+    except (OSError, OverflowError, ValueError) as error:
+        raise InputError(
+            f"port {port} is in use on this machine, or not allowed: set MASTER_PORT to a free one"
+        ) from error
+
+
+def _node_list() -> str:
+    """Nodes of this step, which may leave out the job's first."""
+    return os.environ.get("SLURM_STEP_NODELIST") or _slurm("JOB_NODELIST")
 
 
 def _first_host(node_list: str) -> str:
