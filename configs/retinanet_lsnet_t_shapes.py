@@ -44,19 +44,22 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + "annotations/instances_val2017.json")
 test_evaluator = val_evaluator
 
+# A slim neck and head, normalised as nothing is pretrained, and anchors for smaller objects.
 channels = 64
 model = dict(
     backbone=dict(norm_eval=False, init_cfg=None),
-    neck=dict(out_channels=channels),
+    neck=dict(out_channels=channels, norm_cfg=dict(type="BN")),
     bbox_head=dict(
         num_classes=len(metainfo["classes"]),
         in_channels=channels,
         stacked_convs=2,
         feat_channels=channels,
+        norm_cfg=dict(type="GN", num_groups=8),
+        anchor_generator=dict(octave_base_scale=3),
     ),
 )
 
-epochs = 12
+epochs = 8
 train_cfg = dict(max_epochs=epochs, val_interval=epochs)
 optim_wrapper = dict(optimizer=dict(lr=1e-3), clip_grad=dict(max_norm=5.0))
 param_scheduler = [

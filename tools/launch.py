@@ -9,6 +9,7 @@ import socket
 import sys
 
 from torch.cuda import device_count, is_available
+from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main as torchrun
 
@@ -81,6 +82,8 @@ def main(processes: str, *command: str) -> int:
         torchrun([*options, *command])
     except ChildFailedError as error:  # the process has told its own error
         return max(failure.exitcode for failure in error.failures.values()) or 1
+    except SignalException as stopped:  # by the user or a scheduler; torchrun passed it on
+        return 128 + stopped.sigval
     return 0
 
 

@@ -9,7 +9,7 @@ default_hooks = dict(
     sampler_seed=dict(type="DistSamplerSeedHook"),
     visualization=dict(type="DetVisualizationHook"),
 )
-custom_hooks = [dict(type="NumClassCheckHook")]
+custom_hooks = [dict(type="DataFitHook")]
 log_processor = dict(type="LogProcessor", window_size=50, by_epoch=True)
 vis_backends = [dict(type="LocalVisBackend")]
 visualizer = dict(type="DetLocalVisualizer", vis_backends=vis_backends, name="visualizer")

@@ -2,6 +2,7 @@
 
 import os.path as osp
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from mmengine.config import Config
@@ -32,6 +33,24 @@ def check_paths(cfg: Config, loaders: Iterable[str]) -> None:
             + "\nPut the data set there (layouts in the README, section Data) or name its folder, "
             "e.g. --cfg-options data_root=DIR"
         )
+
+
+@contextmanager
+def explain_empty_data() -> Iterator[None]:
+    """Put words to what mmengine raises when a data set is left without images.
+
+    Raises:
+        InputError: In place of numpy's complaint about nothing to concatenate.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if "need at least one array to concatenate" not in str(error):
+            raise
+        raise InputError(
+            "a data set has no images to use: its annotation file may name other classes than "
+            "the config (metainfo.classes), or filter_cfg may leave none"
+        ) from error
 
 
 def _paths(node: Any) -> Iterator[str]:

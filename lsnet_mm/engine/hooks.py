@@ -6,8 +6,10 @@ from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+from torch import nn
+from torch.utils.data import DataLoader
 
-from lsnet_mm.errors import CheckpointError
+from lsnet_mm.errors import CheckpointError, InputError
 
 DERIVED = "attention_bias_idxs"  # computed by the model, whatever a file says
 
@@ -30,9 +32,7 @@ class CheckpointFitHook(Hook):
         Raises:
             CheckpointError: If they do not fit.
         """
-        model = runner.model
-        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-            model = model.module
+        model = _unwrap(runner.model)
         weights = checkpoint.get("state_dict", checkpoint)
         given = {k.removeprefix("module."): tuple(v.shape) for k, v in weights.items()}
         wanted = {k: tuple(v.shape) for k, v in model.state_dict().items()}
@@ -51,3 +51,39 @@ class CheckpointFitHook(Hook):
             raise CheckpointError(
                 f"the checkpoint is not one of this {type(model).__name__}: " + "; ".join(found)
             )
+
+
+@HOOKS.register_module()
+class DataFitHook(Hook):
+    """Refuse data of another number of classes than a head predicts, before the first step."""
+
+    def before_train(self, runner: Runner) -> None:
+        """Check the training data; raises :class:`~lsnet_mm.errors.InputError`."""
+        self._check(runner, runner.train_dataloader)
+
+    def before_val(self, runner: Runner) -> None:
+        """Check the validation data; raises :class:`~lsnet_mm.errors.InputError`."""
+        self._check(runner, runner.val_dataloader)
+
+    def before_test(self, runner: Runner) -> None:
+        """Check the test data; raises :class:`~lsnet_mm.errors.InputError`."""
+        self._check(runner, runner.test_dataloader)
+
+    def _check(self, runner: Runner, loader: DataLoader) -> None:
+        dataset = loader.dataset
+        name = f"{type(dataset).__name__} ({getattr(dataset, 'ann_file', '')})"
+        classes = dataset.metainfo.get("classes") or ()
+        for path, module in _unwrap(runner.model).named_modules():
+            count = getattr(module, "num_classes", len(classes))
+            # A region proposal head tells objects from background, whatever the classes.
+            if classes and count != len(classes) and not path.endswith("rpn_head"):
+                raise InputError(
+                    f"{path} predicts {count} classes, but {name} has {len(classes)}: set "
+                    f"model.{path}.num_classes={len(classes)} or metainfo.classes"
+                )
+
+
+def _unwrap(model: nn.Module) -> nn.Module:
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model

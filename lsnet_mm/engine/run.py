@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 from lsnet_mm.errors import InputError
 
 from .amp import use_amp
-from .data import check_paths
+from .data import check_paths, explain_empty_data
 from .distributed import set_up_launcher
 from .visualization import draw_predictions
 
@@ -36,7 +36,8 @@ def train(args: argparse.Namespace) -> None:
         _add_hook(cfg, dict(type="CheckpointFitHook", strict=bool(cfg.resume)))
     check_paths(cfg, ("train_dataloader", "val_dataloader"))
     set_up_launcher(cfg)
-    Runner.from_cfg(cfg).train()
+    with explain_empty_data():
+        Runner.from_cfg(cfg).train()
 
 
 def test(args: argparse.Namespace) -> dict[str, float]:
@@ -59,7 +60,8 @@ def test(args: argparse.Namespace) -> dict[str, float]:
         _dump_predictions(cfg, args.out)
     check_paths(cfg, ("test_dataloader",))
     set_up_launcher(cfg)
-    return Runner.from_cfg(cfg).test()
+    with explain_empty_data():
+        return Runner.from_cfg(cfg).test()
 
 
 def load_config(args: argparse.Namespace) -> Config:

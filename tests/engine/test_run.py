@@ -253,6 +253,20 @@ def test_errors_of_test_name_what_is_wrong(change, message, shapes, trained, tmp
     assert message in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("model.bbox_head.num_classes=3", "bbox_head predicts 3 classes, but CocoDataset"),
+        ("train_dataloader.dataset.filter_cfg.min_size=500", "a data set has no images to use"),
+    ],
+)
+def test_data_the_model_was_not_made_for_is_refused(option, message, shapes, tmp_path):
+    with pytest.raises(InputError) as raised:
+        run_train(arguments(SHAPES, tmp_path, f"data_root={shapes}", option))
+    assert message in str(raised.value)
+    assert not list(tmp_path.glob("*.pth"))
+
+
 def test_fine_tuning_may_replace_a_head_but_not_everything(shapes, trained, tmp_path):
     options = (f"data_root={shapes}", "train_cfg.max_epochs=1")
     state = torch.load(trained, weights_only=False)["state_dict"]
