@@ -169,7 +169,7 @@ class LSNet(BaseModule):
             super().init_weights()
 
     def _stages(self) -> list[nn.Sequential]:
-        return [self.get_submodule(f"blocks{i + 1}") for i in range(self.num_stages)]
+        return [getattr(self, f"blocks{i + 1}") for i in range(self.num_stages)]
 
 
 def _architecture(arch: str | Mapping[str, Sequence[int]]) -> tuple[Sequence[int], Sequence[int]]:

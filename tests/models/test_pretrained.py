@@ -80,12 +80,15 @@ def test_takes_every_layout(layout, classifier, tmp_path):
 def test_published_layout_needs_no_arbitrary_unpickling(classifier, tmp_path, monkeypatch):
     path = tmp_path / "weights.pth"
     torch.save(LAYOUTS["published"](classifier), path)
-    load, asked = torch.load, []
-    monkeypatch.setattr(
-        torch, "load", lambda *a, **k: asked.append(k.get("weights_only")) or load(*a, **k)
-    )
-    build(path)
-    assert asked == [True]
+    load, loaded = torch.load, []
+
+    def weights_only(*args, **kwargs):
+        loaded.append(load(*args, **{**kwargs, "weights_only": True}))
+        return loaded[-1]
+
+    monkeypatch.setattr(torch, "load", weights_only)
+    assert_is_the_classifiers_backbone(build(path), classifier)
+    assert loaded[-1]["args"].model == "lsnet_t"
 
 
 def test_takes_fewer_stages_than_the_file_holds(classifier, tmp_path):
