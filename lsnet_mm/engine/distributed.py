@@ -26,6 +26,8 @@ def set_up_launcher(cfg: Config) -> None:
     if torch.cuda.is_available():
         _check_gpus()
         return
+    if cfg.launcher == "mpi":
+        raise InputError("--launcher mpi needs GPUs: on CPUs use tools/dist_train.sh or Slurm")
     cfg.env_cfg = {**cfg.get("env_cfg", {}), "dist_cfg": {"backend": "gloo"}}
     cfg.model_wrapper_cfg = dict(
         type="MMDistributedDataParallel",

@@ -33,8 +33,14 @@ class CheckpointFitHook(Hook):
             CheckpointError: If they do not fit.
         """
         model = _unwrap(runner.model)
+        if not isinstance(checkpoint, dict):
+            raise CheckpointError(
+                f"the checkpoint holds no weights but {type(checkpoint).__name__}"
+            )
         weights = checkpoint.get("state_dict", checkpoint)
-        given = {k.removeprefix("module."): tuple(v.shape) for k, v in weights.items()}
+        given = {
+            k.removeprefix("module."): tuple(getattr(v, "shape", ())) for k, v in weights.items()
+        }
         wanted = {k: tuple(v.shape) for k, v in model.state_dict().items()}
         problems = {
             "missing": [k for k in wanted if k not in given],

@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 from lsnet_mm.errors import InputError
 
 from .amp import use_amp
-from .data import check_paths, explain_empty_data
+from .data import check_paths, explain_damaged_checkpoint, explain_empty_data
 from .distributed import set_up_launcher
 from .visualization import draw_predictions
 
@@ -32,11 +32,10 @@ def train(args: argparse.Namespace) -> None:
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = None if args.resume == "auto" else _existing(args.resume)
-    if cfg.get("load_from"):
-        _add_hook(cfg, dict(type="CheckpointFitHook", strict=bool(cfg.resume)))
+    _add_hook(cfg, dict(type="CheckpointFitHook", strict=bool(cfg.get("resume"))))
     check_paths(cfg, ("train_dataloader", "val_dataloader"))
     set_up_launcher(cfg)
-    with explain_empty_data():
+    with explain_empty_data(), explain_damaged_checkpoint(cfg.get("load_from")):
         Runner.from_cfg(cfg).train()
 
 
@@ -60,7 +59,7 @@ def test(args: argparse.Namespace) -> dict[str, float]:
         _dump_predictions(cfg, args.out)
     check_paths(cfg, ("test_dataloader",))
     set_up_launcher(cfg)
-    with explain_empty_data():
+    with explain_empty_data(), explain_damaged_checkpoint(cfg.load_from):
         return Runner.from_cfg(cfg).test()
 
 

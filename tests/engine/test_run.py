@@ -224,6 +224,7 @@ def write_config(folder: Path, text: str) -> str:
         (dict(cfg_options=["data_root=none"]), "none/annotations/instances_train2017.json"),
         (dict(resume="none.pth"), "checkpoint not found: none.pth"),
         (dict(launcher="pytorch"), "start it with tools/dist_train.sh or torchrun"),
+        (dict(launcher="mpi"), "--launcher mpi needs GPUs"),
         (dict(launcher="slurm"), "SLURM_PROCID is not set: start it with srun"),
     ],
 )
@@ -251,6 +252,33 @@ def test_errors_of_test_name_what_is_wrong(change, message, shapes, trained, tmp
     with pytest.raises(InputError) as raised:
         run_test(args)
     assert message in str(raised.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", b"PK\x03\x04 truncated"])
+def test_damaged_checkpoint_is_named(content, shapes, tmp_path):
+    path = tmp_path / "bad.pth"
+    path.write_bytes(content)
+    args = arguments(SHAPES, tmp_path, f"data_root={shapes}", checkpoint=str(path))
+    with pytest.raises(CheckpointError, match=r"bad\.pth cannot be read as a torch checkpoint"):
+        run_test(args)
+
+
+def test_training_starts_from_a_pretrained_backbone(trained, shapes, tmp_path):
+    options = (
+        f"data_root={shapes}",
+        "model.backbone.init_cfg.type=Pretrained",
+        f"model.backbone.init_cfg.checkpoint={trained}",
+        "model.backbone.frozen_stages=4",
+        "train_cfg.max_epochs=1",
+    )
+    run_train(arguments(SHAPES, tmp_path, *options))
+    before = torch.load(trained, weights_only=False)["state_dict"]
+    after = torch.load(tmp_path / "epoch_1.pth", weights_only=False)["state_dict"]
+    backbone = [k for k in after if k.startswith("backbone.")]
+    assert all(torch.equal(after[k], before[k]) for k in backbone)
+    assert not torch.equal(
+        after["bbox_head.retina_cls.weight"], before["bbox_head.retina_cls.weight"]
+    )
 
 
 @pytest.mark.parametrize(
