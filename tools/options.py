@@ -6,11 +6,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# OpenMP's threads spin for milliseconds while they wait, which starves data loader workers and
-# other jobs where cores are few: on two busy cores a training step took up to ten times as long.
-# A shorter spin costs little on idle cores. It must be set before torch is imported.
-os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add mm's usual options of a run."""
@@ -32,8 +27,9 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def export_local_rank(args: argparse.Namespace) -> None:
-    """Set ``LOCAL_RANK``, which mmengine reads, where the launcher passed an option instead."""
-    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    """Set ``LOCAL_RANK``, which mmengine reads, where the launcher names it otherwise."""
+    rank = os.environ.get("SLURM_LOCALID") if args.launcher == "slurm" else None
+    os.environ.setdefault("LOCAL_RANK", rank or str(args.local_rank))
 
 
 @contextmanager

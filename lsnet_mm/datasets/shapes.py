@@ -31,10 +31,10 @@ SPLITS = ("train", "val")
 
 MIN_SIDE = 32  # the smallest image side, in pixels: room for a few of the smallest shapes
 MIN_VISIBLE_PIXELS = 16
-MIN_VISIBLE_FRACTION = 0.25  # of the object's area in the image: less could not be recognised
+MIN_VISIBLE_FRACTION = 0.5  # of the object's area in the image: less could not be recognised
 EMPTY_PROBABILITY = 0.06
 CROWD_PROBABILITY = 0.12
-MAX_OBJECTS = 9
+MAX_OBJECTS = 5
 
 Outline = list[np.ndarray]
 Pattern = Callable[[np.random.Generator, tuple[int, int], float], np.ndarray]
@@ -124,7 +124,7 @@ def _layers(rng: np.random.Generator, size: tuple[int, int]) -> list[_Layer]:
 def _single(rng: np.random.Generator, size: tuple[int, int]) -> _Layer:
     """Return one shape, small to large with equal chance per octave, its centre in the image."""
     short = min(size)
-    radius = np.exp(rng.uniform(math.log(max(6, 0.035 * short)), math.log(0.42 * short)))
+    radius = np.exp(rng.uniform(math.log(max(6, 0.05 * short)), math.log(0.42 * short)))
     centre = [rng.uniform(0.4 * radius, side - 0.4 * radius) for side in size]
     label = int(rng.integers(len(CLASSES)))
     alpha = np.zeros(size[::-1], np.uint8)
@@ -238,7 +238,7 @@ def _paint(rng: np.random.Generator, image: np.ndarray, layer: _Layer) -> None:
     the set within minutes on a CPU.
     """
     x, y, width, height = cv2.boundingRect(layer.alpha)
-    hue = layer.label / len(CLASSES) + rng.normal(0, 0.04)
+    hue = layer.label / len(CLASSES) + rng.normal(0, 0.03)
     ends = [
         _colour(hue + rng.uniform(-0.04, 0.04), rng.uniform(0.55, 1), rng.uniform(0.45, 1))
         for _ in range(2)

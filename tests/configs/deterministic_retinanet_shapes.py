@@ -12,7 +12,7 @@ train_dataloader = dict(
     batch_sampler=None,
     dataset=dict(indices=4, pipeline=train_pipeline),
 )
-model = dict(backbone=dict(norm_eval=True))
+model = dict(backbone=dict(norm_eval=True), neck=dict(norm_cfg=None))
 train_cfg = dict(max_epochs=1, val_interval=10)
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type="SGD", lr=0.01, momentum=0.9, weight_decay=0.05),

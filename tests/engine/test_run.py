@@ -324,6 +324,8 @@ def test_slurm_variables_are_translated(monkeypatch, tmp_path):
     slurm = dict(PROCID="3", NTASKS="4", LOCALID="1", TASKS_PER_NODE="2(x2)", JOB_NODELIST="n[3-4]")
     for name, value in slurm.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
+    for name in ("JOB_ID", "STEP_NODELIST", "NODEID"):
+        monkeypatch.delenv(f"SLURM_{name}", raising=False)
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     for name in names:
         monkeypatch.setenv(name, "")  # restored after the test
