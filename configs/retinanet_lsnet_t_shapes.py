@@ -59,7 +59,7 @@ model = dict(
     ),
 )
 
-epochs = 6
+epochs = 7
 train_cfg = dict(max_epochs=epochs, val_interval=epochs)
 optim_wrapper = dict(optimizer=dict(lr=1e-3, fused=True), clip_grad=dict(max_norm=5.0))
 param_scheduler = [

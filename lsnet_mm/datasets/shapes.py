@@ -31,7 +31,7 @@ SPLITS = ("train", "val")
 
 MIN_SIDE = 32  # the smallest image side, in pixels: room for a few of the smallest shapes
 MIN_VISIBLE_PIXELS = 16
-MIN_VISIBLE_FRACTION = 0.5  # of the object's area in the image: less could not be recognised
+MIN_VISIBLE_FRACTION = 0.25  # of the object's area in the image: less could not be recognised
 EMPTY_PROBABILITY = 0.06
 CROWD_PROBABILITY = 0.12
 MAX_OBJECTS = 5
