@@ -264,14 +264,14 @@ def test_damaged_checkpoint_is_named(content, shapes, tmp_path):
 
 
 def test_training_starts_from_a_pretrained_backbone(trained, shapes, tmp_path):
-    options = (
-        f"data_root={shapes}",
-        "model.backbone.init_cfg.type=Pretrained",
-        f"model.backbone.init_cfg.checkpoint={trained}",
-        "model.backbone.frozen_stages=4",
-        "train_cfg.max_epochs=1",
+    config = tmp_path / "pretrained.py"
+    init_cfg = dict(_delete_=True, type="Pretrained", checkpoint=str(trained))
+    config.write_text(
+        f"_base_ = {SHAPES!r}\n"
+        f"model = dict(backbone=dict(frozen_stages=4, init_cfg={init_cfg!r}))\n"
     )
-    run_train(arguments(SHAPES, tmp_path, *options))
+    options = (f"data_root={shapes}", "train_cfg.max_epochs=1")
+    run_train(arguments(str(config), tmp_path, *options))
     before = torch.load(trained, weights_only=False)["state_dict"]
     after = torch.load(tmp_path / "epoch_1.pth", weights_only=False)["state_dict"]
     backbone = [k for k in after if k.startswith("backbone.")]
