@@ -28,12 +28,10 @@ class Attention(nn.Module):
 
     def __init__(self, dim: int, key_dim: int, num_heads: int, resolution: int) -> None:
         super().__init__()
-        self.dim, self.key_dim, self.num_heads, self.resolution = (
-            dim,
-            key_dim,
-            num_heads,
-            resolution,
-        )
+        self.dim = dim
+        self.key_dim = key_dim
+        self.num_heads = num_heads
+        self.resolution = resolution
         keys = key_dim * num_heads
         self.qkv = ConvBN(dim, dim + 2 * keys)
         self.proj = nn.Sequential(nn.ReLU(), ConvBN(dim, dim, bn_weight=0))
