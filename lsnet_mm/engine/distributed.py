@@ -3,6 +3,7 @@
 import os
 import socket
 import subprocess
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -13,8 +14,9 @@ from lsnet_mm.errors import InputError
 def set_up_launcher(cfg: Config) -> None:
     """Make ``cfg.launcher`` work on this machine, before the runner is built.
 
-    With GPUs mmengine does the work. Without, processes talk through gloo on CPUs, and the model
-    is wrapped without a device id.
+    With GPUs mmengine does the work. Without, processes talk through gloo on CPUs, the model is
+    wrapped without a device id, and each process normalises by its own batch: torch synchronises
+    BatchNorm statistics on GPUs only.
 
     Raises:
         InputError: If more processes were started here than there are GPUs, the launcher's
@@ -35,8 +37,21 @@ def set_up_launcher(cfg: Config) -> None:
         broadcast_buffers=False,
         find_unused_parameters=cfg.get("find_unused_parameters", False),
     )
+    _normalise_per_process(cfg.model)
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group("gloo")
+
+
+def _normalise_per_process(node: Any) -> None:
+    """Replace every SyncBN in a model's config by BN, which has the same weights."""
+    if isinstance(node, dict):
+        if node.get("type") == "SyncBN":
+            node["type"] = "BN"
+        for value in node.values():
+            _normalise_per_process(value)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            _normalise_per_process(value)
 
 
 def _check_gpus() -> None:

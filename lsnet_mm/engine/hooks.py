@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from lsnet_mm.errors import CheckpointError, InputError
+from lsnet_mm.models.pretrained import classifier_state
 
 DERIVED = "attention_bias_idxs"  # computed by the model, whatever a file says
 
@@ -37,7 +38,9 @@ class CheckpointFitHook(Hook):
             raise CheckpointError(
                 f"the checkpoint holds no weights but {type(checkpoint).__name__}"
             )
-        weights = checkpoint.get("state_dict", checkpoint)
+        weights = classifier_state(checkpoint.get("state_dict", checkpoint))
+        if weights is not checkpoint:  # the runner is to load an authors' classifier as renamed
+            checkpoint["state_dict"] = weights
         given = {
             k.removeprefix("module."): tuple(getattr(v, "shape", ())) for k, v in weights.items()
         }
@@ -57,6 +60,37 @@ class CheckpointFitHook(Hook):
             raise CheckpointError(
                 f"the checkpoint is not one of this {type(model).__name__}: " + "; ".join(found)
             )
+
+
+@HOOKS.register_module()
+class AdaptiveClipHook(Hook):
+    """Adaptive gradient clipping (arXiv 2102.06171): by timm, right before every optimizer step.
+
+    Each filter's gradient is scaled down to ``factor`` times the norm of its weights. Comes after
+    a gradient scaler has undone its scaling, whatever the optimizer wrapper.
+
+    Args:
+        factor: Largest ratio of the two norms, positive.
+    """
+
+    def __init__(self, factor: float) -> None:
+        if factor <= 0:
+            raise ValueError(f"AdaptiveClipHook: factor must be positive, got {factor}")
+        self.factor = factor
+
+    def before_train(self, runner: Runner) -> None:
+        """Attach to the optimizer."""
+        from timm.utils import adaptive_clip_grad
+
+        optimizer = runner.optim_wrapper.optimizer
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self._handle = optimizer.register_step_pre_hook(
+            lambda *_: adaptive_clip_grad(parameters, self.factor)
+        )
+
+    def after_train(self, runner: Runner) -> None:
+        """Detach from the optimizer."""
+        self._handle.remove()
 
 
 @HOOKS.register_module()

@@ -13,7 +13,7 @@ from torchvision.ops import SqueezeExcitation
 from .attention import Attention
 from .layers import FFN, ConvBN, RepVGGDW, Residual
 from .ls_conv import LSConv
-from .pretrained import load_pretrained
+from .pretrained import classifier_state, load_pretrained
 
 KEY_DIM = 16
 NUM_HEADS = 4
@@ -167,6 +167,12 @@ class LSNet(BaseModule):
             self._is_init = True
         else:
             super().init_weights()
+
+    def _checkpoint_filter(self, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+        """Let mmpretrain's classifiers load the authors' files; mmpretrain looks for this name."""
+        renamed = dict(classifier_state(state_dict))
+        state_dict.clear()
+        state_dict.update(renamed)
 
     def _stages(self) -> list[nn.Sequential]:
         return [getattr(self, f"blocks{i + 1}") for i in range(self.num_stages)]

@@ -20,6 +20,7 @@ torch.serialization.add_safe_globals([argparse.Namespace])
 
 INDICES = "attention_bias_idxs"
 TABLE = "attention_biases"
+STEM = "patch_embed.4.c.weight"  # its width tells the variants apart
 
 
 def load_pretrained(model: nn.Module, filename: str) -> None:
@@ -75,6 +76,24 @@ def read_checkpoint(filename: str) -> Any:
         ) from error
 
 
+def classifier_state(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The authors' classification files by the names of an mmpretrain classifier.
+
+    Args:
+        checkpoint: What a file held. Anything but the authors' layout is returned as it is.
+    """
+    weights = checkpoint.get("model", checkpoint)
+    if not isinstance(weights, Mapping) or STEM not in weights:
+        return checkpoint
+    return {_classifier_name(k): v for k, v in weights.items()}
+
+
+def _classifier_name(name: str) -> str:
+    if not name.startswith(("head.", "head_dist.")):
+        return f"backbone.{name}"
+    return f"head.{name}".replace(".l.", ".linear.")
+
+
 def backbone_state(checkpoint: Any, num_stages: int) -> dict[str, Tensor]:
     """Tensors of the backbone in a checkpoint, by their published names.
 
@@ -124,11 +143,10 @@ def _fits(name: str, tensor: Tensor, expected: Tensor) -> bool:
 
 
 def _hint(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
-    name = "patch_embed.4.c.weight"
-    if name not in state:
+    if STEM not in state:
         return ". It holds no LSNet at all: is it the right file?"
-    if state[name].shape != expected[name].shape:
+    if state[STEM].shape != expected[STEM].shape:
         widths = {64: "t", 96: "s", 128: "b"}
-        width = state[name].shape[0]
+        width = state[STEM].shape[0]
         return f". It looks like arch={widths.get(width, f'a dict of stem width {width}')!r}"
     return ""
