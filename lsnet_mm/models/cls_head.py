@@ -43,10 +43,10 @@ class DistillationLoss(nn.Module):
         divergence = F.kl_div(
             F.log_softmax(scores / self.tau, 1),
             F.log_softmax(teacher_scores / self.tau, 1),
-            reduction="mean",
+            reduction="sum",
             log_target=True,
         )
-        return divergence * self.tau**2
+        return divergence * self.tau**2 / scores.numel()
 
 
 class LSNetClsHead(LeViTClsHead):

@@ -134,13 +134,15 @@ def _load(model: nn.Module, filename: str) -> None:
 
 
 def _normalisation(model: nn.Module, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor, bool]:
-    """Mean and deviation that a model expects, 0 to 255, and whether in BGR order.
+    """Mean and deviation that a model expects, RGB, 0 to 255, and whether its images are BGR.
 
     Those given where the model says nothing of its own.
     """
     own = model.data_preprocessor
     if hasattr(own, "mean"):
-        return own.mean.to(mean), own.std.to(std), not own.to_rgb
+        reverse = not own.to_rgb
+        mean, std = (x.flip(0) if reverse else x for x in (own.mean.to(mean), own.std.to(std)))
+        return mean, std, reverse
     if isinstance(model, TimmClassifier):
         cfg = model.model.pretrained_cfg
         mean, std = (255 * mean.new_tensor(cfg[k]).view_as(mean) for k in ("mean", "std"))
