@@ -6,21 +6,14 @@ import pytest
 import torch
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
-from mmengine.optim import build_optim_wrapper
-from mmengine.registry import PARAM_SCHEDULERS, init_default_scope
+from mmengine.registry import PARAM_SCHEDULERS
 from mmengine.runner import Runner
 from torch.nn.modules.batchnorm import _BatchNorm
 
-CONFIGS = Path(__file__).parents[2] / "configs"
-CHANNELS = {"t": [64, 128, 256, 384], "s": [96, 192, 320, 448], "b": [128, 256, 384, 512]}
+from tests.configs.recipes import CHANNELS, WEIGHTS, parameter_groups, read
+
 DETECTORS = ("retinanet", "mask_rcnn")
 ALL = [(d, a) for d in DETECTORS for a in CHANNELS]
-
-
-def read(name: str) -> Config:
-    cfg = Config.fromfile(CONFIGS / f"{name}.py")
-    init_default_scope("mmdet")
-    return cfg
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +31,7 @@ def test_backbone_neck_and_weights_belong_together(detector, arch):
     cfg = read(f"{detector}_lsnet_{arch}_coco")
     assert cfg.model.backbone.arch == arch
     assert cfg.model.neck.in_channels == CHANNELS[arch]
-    assert cfg.model.backbone.init_cfg == dict(
-        type="Pretrained",
-        checkpoint=f"https://huggingface.co/jameslahm/lsnet/resolve/main/lsnet_{arch}.pth",
-    )
+    assert cfg.model.backbone.init_cfg == dict(type="Pretrained", checkpoint=WEIGHTS.format(arch))
     backbone = MODELS.build(cfg.model.backbone)
     assert list(backbone.out_channels) == CHANNELS[arch]
 
@@ -49,19 +39,16 @@ def test_backbone_neck_and_weights_belong_together(detector, arch):
 @pytest.mark.parametrize("detector", DETECTORS)
 def test_optimizer(detector, built):
     cfg, model = built[detector]
-    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-    assert type(wrapper).__name__ == "OptimWrapper"  # no mixed precision
-    assert not wrapper.clip_grad_kwargs
-    assert isinstance(wrapper.optimizer, torch.optim.AdamW)
-    names = {id(p): name for name, p in model.named_parameters()}
-    groups = wrapper.optimizer.param_groups
-    seen = {names[id(p)]: group for group in groups for p in group["params"]}
-    assert set(seen) == set(names.values())
-    for name, group in seen.items():
+    wrapper = cfg.optim_wrapper
+    assert (wrapper.type, wrapper.optimizer.type) == ("OptimWrapper", "AdamW")
+    assert not wrapper.get("clip_grad")
+    groups = parameter_groups(cfg, model)
+    assert set(groups) == {name for name, _ in model.named_parameters()}
+    for name, group in groups.items():
         assert group["lr"] == 1e-4
         assert group["betas"] == (0.9, 0.999)
         assert group["weight_decay"] == (0 if "attention_biases" in name else 0.05), name
-    assert sum("attention_biases" in name for name in seen) == 5
+    assert sum("attention_biases" in name for name in groups) == 5
 
 
 def test_learning_rate_warms_up_and_steps_down():

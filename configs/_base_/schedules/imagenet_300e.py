@@ -15,10 +15,11 @@ optim_wrapper = dict(
         custom_keys={"attention_biases": dict(decay_mult=0.0)},
     ),
 )
-# From 1e-6 over five epochs; the cosine counts from the first epoch, not from the end of these.
+# From 1e-6 up over five epochs; the cosine counts from the first epoch, not from the end of these.
+# (mmengine's schedulers leave out their `end`.)
 param_scheduler = [
-    dict(type="LinearLR", start_factor=1e-6 / 4e-3, begin=0, end=5),
-    dict(type="CosineAnnealingLR", T_max=300, eta_min=1e-5, begin=0, end=300),
+    dict(type="LinearLR", start_factor=1e-6 / 4e-3, begin=0, end=6),
+    dict(type="CosineAnnealingLR", T_max=300, eta_min=1e-5, begin=0, end=301),
 ]
 custom_hooks = [dict(type="DataFitHook"), dict(type="AdaptiveClipHook", factor=0.02)]
 # `--auto-scale-lr` scales the learning rate by (total batch / base_batch_size).
