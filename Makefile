@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test lint clean
+.PHONY: install demo demo-segmentation demo-classification test lint clean
 
 install: $(STAMP)
 
@@ -15,8 +15,11 @@ $(STAMP): requirements.txt setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet -r requirements.txt -e '.[test]'
 	touch $(STAMP)
 
-demo: $(STAMP)
-	PATH="$(CURDIR)/$(BIN):$$PATH" bash tools/demo.sh
+demo: TASK = detection
+demo-segmentation: TASK = segmentation
+demo-classification: TASK = classification
+demo demo-segmentation demo-classification: $(STAMP)
+	PATH="$(CURDIR)/$(BIN):$$PATH" bash tools/demo.sh $(TASK)
 
 test: lint
 	$(BIN)/python -m pytest
@@ -26,4 +29,4 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 
 clean:
-	rm -rf $(VENV) work_dirs data/shapes
+	rm -rf $(VENV) work_dirs data/shapes data/shapes_ade20k data/shapes_imagenet

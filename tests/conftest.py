@@ -44,3 +44,23 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shapes_as_coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small Shapes set that declares COCO's 80 classes."""
     return _make_shapes(tmp_path_factory.mktemp("data") / "coco", "--coco-classes")
+
+
+@pytest.fixture(scope="session")
+def shapes_as_ade20k(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small Shapes set in ADE20K's layout."""
+    folder = _make_shapes(tmp_path_factory.mktemp("data") / "ade", "--format", "ade20k")
+    return folder / "ADEChallengeData2016"
+
+
+@pytest.fixture(scope="session")
+def shapes_as_imagenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small Shapes set in ImageNet's layout, with its 1000 classes."""
+    options = ("--format", "imagenet", "--imagenet-classes")
+    return _make_shapes(tmp_path_factory.mktemp("data") / "imagenet", *options)
+
+
+@pytest.fixture(scope="session")
+def shapes_by_class(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small Shapes set in ImageNet's layout, with its own classes."""
+    return _make_shapes(tmp_path_factory.mktemp("data") / "classes", "--format", "imagenet")

@@ -1,16 +1,38 @@
 #!/usr/bin/env bash
-# The main job from start to finish: make data, train, test on unseen images, draw what was found.
+# One task from start to finish: make data, train, test on unseen images, draw what was found.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-config=configs/retinanet_lsnet_t_shapes.py
-work_dir=work_dirs/demo
+
+case "${1:-}" in
+    detection)
+        config=configs/retinanet_lsnet_t_shapes.py
+        data=(data/shapes)
+        pictures="ground truth (left) and predictions"
+        ;;
+    segmentation)
+        config=configs/fpn_lsnet_t_shapes.py
+        data=(data/shapes_ade20k --format ade20k)
+        pictures="true label maps (left) and predictions over the images"
+        ;;
+    classification)
+        config=configs/lsnet_t_shapes.py
+        data=(data/shapes_imagenet --format imagenet --size 96x96 --train 1400 --val 210)
+        pictures="images with the class found and its score"
+        ;;
+    *)
+        echo "usage: tools/demo.sh detection|segmentation|classification" >&2
+        exit 2
+        ;;
+esac
+work_dir=work_dirs/demo_$1
 rm -rf "$work_dir"
 
-python tools/make_shapes.py data/shapes
+python tools/make_shapes.py "${data[@]}"
 tools/dist_train.sh "$config" 1 --work-dir "$work_dir"
 python tools/test.py "$config" "$work_dir/$(basename "$(cat "$work_dir/last_checkpoint")")" \
     --work-dir "$work_dir/test" --show-dir "$work_dir/pictures"
 
 echo
-echo "Trained detector:                    $work_dir"
-echo "Ground truth (left) and predictions: $(pwd)/$work_dir/pictures"
+echo "Trained network: $work_dir"
+echo "Pictures:        $(pwd)/$work_dir/pictures"
+echo "                 $pictures"

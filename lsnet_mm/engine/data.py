@@ -2,11 +2,12 @@
 
 import os.path as osp
 import pickle
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from mmengine.config import Config
+from torch import nn
 
 from lsnet_mm.errors import CheckpointError, InputError
 
@@ -34,6 +35,34 @@ def check_paths(cfg: Config, loaders: Iterable[str]) -> None:
             + "\nPut the data set there (layouts in the README, section Data) or name its folder, "
             "e.g. --cfg-options data_root=DIR"
         )
+
+
+def class_counts(model: nn.Module) -> dict[str, int]:
+    """Return how many classes each part of a model that says so predicts, by its path."""
+    counts = {path: getattr(module, "num_classes", None) for path, module in model.named_modules()}
+    # A region proposal head tells objects from background, whatever the classes; mmpretrain's
+    # backbones have -1 for none.
+    return {
+        path: count
+        for path, count in counts.items()
+        if isinstance(count, int) and count > 0 and not path.endswith("rpn_head")
+    }
+
+
+def class_misfits(counts: Mapping[str, int], data: str, num_classes: int) -> list[str]:
+    """Return what is wrong with parts of a model for data of ``num_classes`` classes.
+
+    Args:
+        counts: As from ``class_counts``.
+        data: What the data is called.
+        num_classes: How many classes the data has.
+    """
+    return [
+        f"{path} predicts {count} classes, but {data} has {num_classes}: set "
+        f"model.{path}.num_classes={num_classes} or metainfo.classes"
+        for path, count in counts.items()
+        if count != num_classes
+    ]
 
 
 @contextmanager
@@ -79,8 +108,10 @@ def _paths(node: Any) -> Iterator[str]:
         root = node.get("data_root") or ""
         prefix = node.get("data_prefix") or {}
         prefixes = list(prefix.values()) if isinstance(prefix, dict) else [prefix]
-        for path in (node.get("ann_file"), *prefixes):
-            if isinstance(path, str) and path:
-                yield osp.join(root, path)
+        paths = [p for p in (node.get("ann_file"), *prefixes) if isinstance(p, str) and p]
+        if root and not paths:  # the data set knows what to look for in it
+            yield root
+        for path in paths:
+            yield osp.join(root, path)
         for key in ("dataset", "datasets"):
             yield from _paths(node.get(key))

@@ -12,6 +12,8 @@ from torch.utils.data import DataLoader
 from lsnet_mm.errors import CheckpointError, InputError
 from lsnet_mm.models.pretrained import classifier_state
 
+from .data import class_counts, class_misfits
+
 DERIVED = "attention_bias_idxs"  # computed by the model, whatever a file says
 
 
@@ -112,15 +114,10 @@ class DataFitHook(Hook):
     def _check(self, runner: Runner, loader: DataLoader) -> None:
         dataset = loader.dataset
         name = f"{type(dataset).__name__} ({getattr(dataset, 'ann_file', '')})"
-        classes = dataset.metainfo.get("classes") or ()
-        for path, module in _unwrap(runner.model).named_modules():
-            count = getattr(module, "num_classes", len(classes))
-            # A region proposal head tells objects from background, whatever the classes.
-            if classes and count != len(classes) and not path.endswith("rpn_head"):
-                raise InputError(
-                    f"{path} predicts {count} classes, but {name} has {len(classes)}: set "
-                    f"model.{path}.num_classes={len(classes)} or metainfo.classes"
-                )
+        classes = dataset.metainfo.get("classes")
+        misfits = class_misfits(class_counts(_unwrap(runner.model)), name, len(classes or ()))
+        if classes and misfits:
+            raise InputError(misfits[0])
 
 
 def _unwrap(model: nn.Module) -> nn.Module:

@@ -98,7 +98,13 @@ def _parse_options(options: Iterable[str] | None) -> dict:
         if "=" not in option:
             raise InputError(f"--cfg-options takes KEY=VALUE pairs, got {option!r}")
     parsed = argparse.Namespace()
-    DictAction([], "options")(None, parsed, options)  # mm's syntax for lists and numbers
+    try:
+        DictAction([], "options")(None, parsed, options)  # mm's syntax for lists and numbers
+    except RecursionError:  # what it makes of braces
+        raise InputError(
+            f"--cfg-options takes numbers, texts and lists, not {' '.join(options)!r}: for a dict "
+            "write a config that inherits this one"
+        ) from None
     return parsed.options
 
 

@@ -17,6 +17,7 @@ from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow
 
+TINY_SEGMENTOR = "tests/configs/tiny_fpn_shapes.py"
 TINY = "tests/configs/tiny_retinanet_shapes.py"
 FIXED = "tests/configs/deterministic_retinanet_shapes.py"
 ENVIRONMENT = {
@@ -161,3 +162,13 @@ def test_launchers_say_what_is_wrong(shapes, tmp_path):
     missing = run("tools/dist_train.sh", "none.py", "2", "--work-dir", tmp_path, status=1)
     assert missing.count("error: config not found: none.py") == 1
     assert "Traceback" not in missing
+
+
+def test_two_processes_on_cpus_train_what_has_synchronised_batch_norm(shapes_as_ade20k, tmp_path):
+    log = run(
+        "tools/dist_train.sh", TINY_SEGMENTOR, "2", "--work-dir", tmp_path,
+        "--cfg-options", f"data_root={shapes_as_ade20k}",
+    )  # fmt: skip
+    assert re.search(r"Iter\(val\).*mIoU: [\d.]+", log)
+    norms = {k: v for k, v in weights(tmp_path / "iter_2.pth").items() if "decode_head" in k}
+    assert any(k.endswith("running_mean") and v.abs().sum() > 0 for k, v in norms.items())

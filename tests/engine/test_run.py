@@ -221,6 +221,7 @@ def write_config(folder: Path, text: str) -> str:
         (dict(config=str(ROOT / "configs/none.py")), "beside it: mask_rcnn_lsnet_b_coco.py"),
         (dict(config=str(ROOT / "README.md")), "cannot be read as a config"),
         (dict(cfg_options=["a"]), "--cfg-options takes KEY=VALUE pairs, got 'a'"),
+        (dict(cfg_options=["a={b:[1,2],c:[3]}"]), "write a config that inherits this one"),
         (dict(cfg_options=["data_root=none"]), "none/annotations/instances_train2017.json"),
         (dict(resume="none.pth"), "checkpoint not found: none.pth"),
         (dict(launcher="pytorch"), "start it with tools/dist_train.sh or torchrun"),
