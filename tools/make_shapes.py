@@ -1,5 +1,9 @@
 #!/usr/bin/env python
-"""Write Shapes, a synthetic data set of overlapping shapes, as a folder laid out like COCO 2017."""
+"""Write Shapes, a synthetic data set, as a folder laid out like a known one.
+
+With --format coco and ade20k, scenes are of several shapes that overlap; with imagenet, of one
+shape each. imagenet-c is imagenet's validation images with 15 corruptions at 5 severities.
+"""
 
 import argparse
 import re
@@ -43,10 +47,24 @@ def parse_args() -> argparse.Namespace:
     number = {"type": whole_number, "metavar": "N"}
     parser.add_argument("out_dir", type=Path, metavar="OUT_DIR", help="folder to write to")
     parser.add_argument(
-        "--train", **number, default=400, help="training images (default: %(default)s)"
+        "--format",
+        choices=["coco", "ade20k", "imagenet", "imagenet-c"],
+        default="coco",
+        help="the folder's layout: COCO 2017's, ADE20K's, ImageNet's or ImageNet-C's"
+        " (default: %(default)s)",
     )
     parser.add_argument(
-        "--val", **number, default=60, help="validation images (default: %(default)s)"
+        "--train",
+        **number,
+        default=400,
+        help="training images; none are made for imagenet-c (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--val",
+        **number,
+        default=60,
+        help="validation images; for imagenet-c, of every corruption and severity"
+        " (default: %(default)s)",
     )
     parser.add_argument(
         "--size", type=image_size, metavar="WxH", default="320x240", help="(default: %(default)s)"
@@ -57,23 +75,58 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--coco-classes",
         action="store_true",
-        help="declare COCO's 80 categories, for configs made for COCO, and map the shapes to some:"
-        " ellipse to sports ball, triangle to pizza, rectangle to book, star to kite,"
-        " cross to airplane, ring to donut, crescent to banana",
+        help="with coco: declare COCO's 80 categories, for configs made for COCO, and map the"
+        " shapes to some: ellipse to sports ball, triangle to pizza, rectangle to book, star to"
+        " kite, cross to airplane, ring to donut, crescent to banana",
     )
-    return parser.parse_args()
+    parser.add_argument(
+        "--imagenet-classes",
+        action="store_true",
+        help="with imagenet and imagenet-c: name folders after ImageNet-1k's synsets, all 1000 of"
+        " them with imagenet, and map the shapes to some: ellipse to rugby ball, triangle to"
+        " pick, rectangle to envelope, star to starfish, cross to airliner, ring to bagel,"
+        " crescent to banana",
+    )
+    args = parser.parse_args()
+    if args.coco_classes and args.format != "coco":
+        parser.error(f"--coco-classes does not go with --format {args.format}")
+    if args.imagenet_classes and not args.format.startswith("imagenet"):
+        parser.error(f"--imagenet-classes does not go with --format {args.format}")
+    return args
+
+
+def write(args: argparse.Namespace) -> str:
+    """Write the data set and return what it holds, in words."""
+    # Imports are not at the top, so that --help and bad arguments need not wait for them.
+    counts = {"train": args.train, "val": args.val}
+    content = f"{args.train} training and {args.val} validation images"
+    if args.format == "coco":
+        from lsnet_mm.datasets.coco_writer import write_coco
+
+        total = write_coco(args.out_dir, counts, args.size, args.seed, args.coco_classes)
+        return f"{content}, {total} annotations"
+    if args.format == "ade20k":
+        from lsnet_mm.datasets.ade20k_writer import write_ade20k
+
+        write_ade20k(args.out_dir, counts, args.size, args.seed)
+        return f"{content}, each with a label map"
+    from lsnet_mm.datasets.imagenet_writer import write_imagenet, write_imagenet_c
+
+    if args.format == "imagenet":
+        write_imagenet(args.out_dir, counts, args.size, args.seed, args.imagenet_classes)
+        return content
+    write_imagenet_c(args.out_dir, args.val, args.size, args.seed, args.imagenet_classes)
+    return f"{args.val} images of each of 15 corruptions at 5 severities"
 
 
 def main() -> int:
     """Write the data set and return the exit status."""
     args = parse_args()
-    # Not at the top, so that --help and bad arguments need not wait for it.
-    from lsnet_mm.datasets.coco_writer import OutputFolderError, write_coco
+    from lsnet_mm.datasets.folders import OutputFolderError
 
     start = time.monotonic()
-    counts = {"train": args.train, "val": args.val}
     try:
-        total = write_coco(args.out_dir, counts, args.size, args.seed, args.coco_classes)
+        content = write(args)
     except OutputFolderError as error:
         return fail(2, str(error))
     except OSError as error:
@@ -82,11 +135,7 @@ def main() -> int:
         return fail(1, "a worker process was killed, perhaps for want of memory")
     except KeyboardInterrupt:
         return fail(130, "interrupted: the data set is not complete")
-    seconds = time.monotonic() - start
-    print(
-        f"{args.out_dir}: {args.train} training and {args.val} validation images,"
-        f" {total} annotations in {seconds:.1f} s"
-    )
+    print(f"{args.out_dir}: {content} in {time.monotonic() - start:.1f} s")
     return 0
 
 

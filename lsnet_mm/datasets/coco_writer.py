@@ -1,10 +1,6 @@
 """Write the Shapes scenes as a data set in COCO 2017's layout and format."""
 
-import json
-import os
-import signal
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -12,8 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
-from tqdm import tqdm
 
+from lsnet_mm.datasets.folders import Layout, claim, for_each_scene, write_image, write_json
 from lsnet_mm.datasets.shapes import CLASSES, SPLITS, SceneObject, make_scene
 
 COCO_NAMES = {
@@ -32,8 +28,6 @@ SIMPLIFICATION = 1.0  # distance from the outline, in pixels
 MIN_POLYGON_IOU = 0.95  # of the polygons' mask with the true one
 MAX_POLYGON_BOX_ERROR = 1  # between the sides of the two masks' boxes, in pixels
 
-MARKER = "shapes.json"  # tells a folder that this module wrote, or began to
-
 # COCO's categories in its order: ids run from 1 and pass over _UNUSED_IDS.
 _SUPERCATEGORIES = {
     "person": "person",
@@ -51,10 +45,6 @@ _SUPERCATEGORIES = {
     "indoor": "book, clock, vase, scissors, teddy bear, hair drier, toothbrush",
 }
 _UNUSED_IDS = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
-
-
-class OutputFolderError(Exception):
-    """The output folder is not one to write to; the message, of one line, says why."""
 
 
 def write_coco(
@@ -83,14 +73,15 @@ def write_coco(
         OSError: If a file cannot be written; ``filename`` names it, and no part of it is left.
         ValueError: As ``make_scene``.
     """
-    _claim(out_dir, {"counts": counts, "size": size, "seed": seed, "coco_classes": coco_classes})
+    settings = {"format": "coco", "counts": counts, "size": size, "seed": seed}
+    claim(out_dir, _layout, {**settings, "coco_classes": coco_classes})
     categories = coco_categories() if coco_classes else shape_categories()
     ids = {category["name"]: category["id"] for category in categories}
     label_ids = [ids[COCO_NAMES[name] if coco_classes else name] for name in CLASSES]
-    entries = {
-        split: _write_images(out_dir, split, counts[split], size, seed, label_ids)
-        for split in SPLITS
-    }
+    entries = {}
+    for split in SPLITS:
+        work = partial(_write_image, out_dir, split, size, seed, label_ids)
+        entries[split] = for_each_scene(work, counts[split], split)
     for split in SPLITS:
         content = {
             "info": {"description": f"Shapes, a synthetic data set ({split}, seed {seed})"},
@@ -99,7 +90,7 @@ def write_coco(
             "annotations": _number(found for _, found in entries[split]),
             "categories": categories,
         }
-        _write_json(_annotation_file(out_dir, split), content)
+        write_json(out_dir / _annotation_file(split), content)
     return sum(len(found) for split in SPLITS for _, found in entries[split])
 
 
@@ -194,94 +185,34 @@ def _number(groups: Iterable[list[dict]]) -> list[dict]:
 # Files.
 
 
-def _write_images(
-    out_dir: Path, split: str, count: int, size: tuple[int, int], seed: int, label_ids: list[int]
-) -> list[tuple[dict, list[dict]]]:
-    """Write a split's images, in parallel, and return their entries, as ``_write_image`` does."""
-    work = partial(_write_image, out_dir / f"{split}2017", split, size, seed, label_ids)
-    pool = ProcessPoolExecutor(os.cpu_count(), initializer=_start_worker)
-    try:
-        entries = pool.map(work, range(count), chunksize=4)
-        return list(tqdm(entries, split, total=count, unit="image", disable=None))
-    finally:
-        pool.shutdown(cancel_futures=True)
+def _layout(settings: dict) -> Layout:
+    """Return what a run with these settings writes."""
+    images = [
+        _image_file(split, index) for split in SPLITS for index in range(settings["counts"][split])
+    ]
+    # Annotations come first, so that they go first and are never there without their images.
+    folders = ["annotations", *(f"{split}2017" for split in SPLITS)]
+    return Layout(folders, [*map(_annotation_file, SPLITS), *images])
 
 
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process to answer
-    cv2.setNumThreads(0)  # the processes are enough, and OpenCV's threads do not survive a fork
+def _image_file(split: str, index: int) -> str:
+    return f"{split}2017/{index + 1:012d}.jpg"
+
+
+def _annotation_file(split: str) -> str:
+    return f"annotations/instances_{split}2017.json"
 
 
 def _write_image(
-    folder: Path, split: str, size: tuple[int, int], seed: int, label_ids: list[int], index: int
+    out_dir: Path, split: str, size: tuple[int, int], seed: int, label_ids: list[int], index: int
 ) -> tuple[dict, list[dict]]:
     """Write one image, and return its COCO entry and its annotations, these less their ids."""
     scene = make_scene(size, seed, split, index)
-    name = _image_name(index)
-    _, data = cv2.imencode(".jpg", scene.image[..., ::-1])
-    _write(folder / name, data.tobytes())
-    image = {"id": index + 1, "file_name": name, "width": size[0], "height": size[1]}
+    path = out_dir / _image_file(split, index)
+    write_image(path, scene.image)
+    image = {"id": index + 1, "file_name": path.name, "width": size[0], "height": size[1]}
     annotations = [
         {"image_id": index + 1, "category_id": label_ids[item.label], **annotate(item)}
         for item in scene.objects
     ]
     return image, annotations
-
-
-def _image_name(index: int) -> str:
-    return f"{index + 1:012d}.jpg"
-
-
-def _annotation_file(out_dir: Path, split: str) -> Path:
-    return out_dir / "annotations" / f"instances_{split}2017.json"
-
-
-def _claim(out_dir: Path, settings: dict) -> None:
-    """Make the folders, without an earlier run's files, and leave the marker with the settings."""
-    if out_dir.exists() and not out_dir.is_dir():
-        raise OutputFolderError(f"{out_dir} is not a folder")
-    # Annotations come first, so that they go first and are never there without their images.
-    folders = [out_dir / "annotations", *(out_dir / f"{split}2017" for split in SPLITS)]
-    found = [path for folder in folders if folder.exists() for path in folder.iterdir()]
-    own = _own_files(out_dir)
-    for path in found:
-        if path.with_name(path.name.removesuffix(".part")) not in own:
-            raise OutputFolderError(f"{path} was not written by this tool: choose another folder")
-    for path in found:
-        path.unlink()
-    for folder in folders:
-        folder.mkdir(parents=True, exist_ok=True)
-    _write_json(out_dir / MARKER, {"generator": "lsnet_mm Shapes", **settings})
-
-
-def _own_files(out_dir: Path) -> set[Path]:
-    """Return the files that the run that left the folder's marker may have written."""
-    marker = out_dir / MARKER
-    if not marker.exists():
-        return set()
-    try:
-        settings = json.loads(marker.read_text())
-        counts = {split: int(settings["counts"][split]) for split in SPLITS}
-    except (ValueError, TypeError, KeyError):
-        raise OutputFolderError(f"{marker} was not written by this tool") from None
-    images = {
-        out_dir / f"{split}2017" / _image_name(index)
-        for split in SPLITS
-        for index in range(counts[split])
-    }
-    return images | {_annotation_file(out_dir, split) for split in SPLITS}
-
-
-def _write_json(path: Path, content: dict) -> None:
-    _write(path, json.dumps(content, separators=(",", ":")).encode())
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all; an ``OSError`` names the file."""
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(path)) from error

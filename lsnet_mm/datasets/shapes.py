@@ -26,6 +26,12 @@ PALETTE = [
 ]
 """One RGB colour per class, for drawing results."""
 
+SEGMENTATION_CLASSES = ("background", *CLASSES)
+"""What a pixel can show; the values of ``Scene.label_map`` are indices into them."""
+
+SEGMENTATION_PALETTE = [(128, 128, 128), *PALETTE]
+"""One RGB colour per class of ``SEGMENTATION_CLASSES``."""
+
 SPLITS = ("train", "val")
 """Independent parts of a data set, of any number of scenes each."""
 
@@ -35,6 +41,7 @@ MIN_VISIBLE_FRACTION = 0.25  # of the object's area in the image: less could not
 EMPTY_PROBABILITY = 0.06
 CROWD_PROBABILITY = 0.12
 MAX_OBJECTS = 5
+OBJECT_STREAM = 1  # keeps object scenes independent of the others of the same seed and index
 
 Outline = list[np.ndarray]
 Pattern = Callable[[np.random.Generator, tuple[int, int], float], np.ndarray]
@@ -68,7 +75,7 @@ class Scene:
     objects: list[SceneObject]
 
     def label_map(self) -> np.ndarray:
-        """Return the class of every pixel, uint8 (H, W): 0 background, ``label + 1`` an object."""
+        """Return every pixel's index into ``SEGMENTATION_CLASSES``, uint8 (H, W)."""
         labels = np.zeros(self.image.shape[:2], np.uint8)
         for item in self.objects:
             labels[item.mask] = item.label + 1
@@ -87,15 +94,29 @@ def make_scene(size: tuple[int, int], seed: int, split: str, index: int) -> Scen
     Raises:
         ValueError: If ``size`` is too small, ``split`` unknown, or ``seed`` or ``index`` negative.
     """
+    rng = _generator(size, seed, split, index)
+    image = _background(rng, size)
+    return _compose(rng, image, _layers(rng, size))
+
+
+def make_object_scene(size: tuple[int, int], seed: int, split: str, index: int) -> Scene:
+    """Draw a scene of one large object, for classification; otherwise as ``make_scene``.
+
+    Classes take turns: the object's label is ``index % len(CLASSES)``. The object is wholly in the
+    image or nearly so.
+    """
+    rng = _generator(size, seed, split, index, OBJECT_STREAM)
+    image = _background(rng, size)
+    return _compose(rng, image, [_large(rng, size, index % len(CLASSES))])
+
+
+def _generator(
+    size: tuple[int, int], seed: int, split: str, index: int, *stream: int
+) -> np.random.Generator:
+    """Return a scene's own random generator; errors are those of ``make_scene``."""
     if min(size) < MIN_SIDE:
         raise ValueError(f"size must be at least {MIN_SIDE} pixels a side, not {size}")
-    rng = np.random.default_rng((seed, SPLITS.index(split), index))
-    image = _background(rng, size)
-    objects = []
-    for layer, mask in _visible(_layers(rng, size)):
-        _paint(rng, image, layer)
-        objects.append(SceneObject(layer.label, mask, layer.crowd))
-    return Scene(image, objects)
+    return np.random.default_rng((seed, SPLITS.index(split), index, *stream))
 
 
 # Layers: what is drawn where, before any occlusion.
@@ -127,6 +148,23 @@ def _single(rng: np.random.Generator, size: tuple[int, int]) -> _Layer:
     radius = np.exp(rng.uniform(math.log(max(6, 0.05 * short)), math.log(0.42 * short)))
     centre = [rng.uniform(0.4 * radius, side - 0.4 * radius) for side in size]
     label = int(rng.integers(len(CLASSES)))
+    return _shape(rng, size, label, centre, radius)
+
+
+def _large(rng: np.random.Generator, size: tuple[int, int], label: int) -> _Layer:
+    """Return one shape of most of the image's short side, of which at most the rim is outside."""
+    radius = min(size) * rng.uniform(0.3, 0.45)
+    centre = [rng.uniform(0.9 * radius, side - 0.9 * radius) for side in size]
+    return _shape(rng, size, label, centre, radius)
+
+
+def _shape(
+    rng: np.random.Generator,
+    size: tuple[int, int],
+    label: int,
+    centre: list[float],
+    radius: float,
+) -> _Layer:
     alpha = np.zeros(size[::-1], np.uint8)
     _fill(alpha, _pose(rng, OUTLINES[label], centre, radius))
     return _Layer(label, alpha, crowd=False)
@@ -161,6 +199,15 @@ def _visible(layers: list[_Layer]) -> list[tuple[_Layer, np.ndarray]]:
             covered = covered | mask
             kept.append((layer, visible))
     return kept[::-1]
+
+
+def _compose(rng: np.random.Generator, image: np.ndarray, layers: list[_Layer]) -> Scene:
+    """Draw the layers, back to front, over the image, in place, and return the scene."""
+    objects = []
+    for layer, mask in _visible(layers):
+        _paint(rng, image, layer)
+        objects.append(SceneObject(layer.label, mask, layer.crowd))
+    return Scene(image, objects)
 
 
 # Outlines: a list of closed contours, float (n, 2), filled by the even-odd rule. They lie in the
@@ -288,8 +335,11 @@ def _dots(rng: np.random.Generator, shape: tuple[int, int], period: float) -> np
     return np.clip(3 * (u + v - rng.uniform(0.6, 1.2)), 0, 1)
 
 
-def _clouds(rng: np.random.Generator, shape: tuple[int, int], period: float) -> np.ndarray:
-    """Return noise of three octaves."""
+def clouds(rng: np.random.Generator, shape: tuple[int, int], period: float) -> np.ndarray:
+    """Return noise of three octaves, its cells ``period`` pixels a side and less.
+
+    The values are float32 (H, W), the least 0 and the greatest 1.
+    """
     total = np.zeros(shape, np.float32)
     for octave in range(3):
         cells = [math.ceil(side / period * 2**octave) + 2 for side in shape]
@@ -299,7 +349,7 @@ def _clouds(rng: np.random.Generator, shape: tuple[int, int], period: float) -> 
 
 
 def _blobs(rng: np.random.Generator, shape: tuple[int, int], period: float) -> np.ndarray:
-    return np.clip(0.5 + 8 * (_clouds(rng, shape, period) - 0.5), 0, 1)
+    return np.clip(0.5 + 8 * (clouds(rng, shape, period) - 0.5), 0, 1)
 
 
 def _grain(rng: np.random.Generator, shape: tuple[int, int], period: float) -> np.ndarray:
@@ -311,7 +361,7 @@ PATTERNS: tuple[Pattern, ...] = (
     _stripes,
     _checkers,
     _dots,
-    _clouds,
+    clouds,
     _blobs,
     _grain,
 )
