@@ -36,16 +36,14 @@ test_pipeline = [
     dict(type="LoadAnnotations", reduce_zero_label=True),
     dict(type="PackSegInputs"),
 ]
-shapes = dict(
-    type="BaseSegDataset", data_root=data_root, metainfo=metainfo, reduce_zero_label=True
-)
+shapes = dict(type="BaseSegDataset", data_root=data_root, metainfo=metainfo, reduce_zero_label=True)
 train_dataloader = dict(
     batch_size=8, num_workers=1, dataset=dict(**shapes, pipeline=train_pipeline)
 )
 val_dataloader = dict(num_workers=1, dataset=dict(**shapes, pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
-# A slim neck and head, normalised as nothing is pretrained.
+# A slim neck and head, normalised as nothing is pretrained. Nine pixels in ten are background.
 channels = 64
 model = dict(
     data_preprocessor=dict(size=None, size_divisor=32),
@@ -55,6 +53,7 @@ model = dict(
         in_channels=[channels] * 4,
         channels=channels,
         num_classes=len(metainfo["classes"]),
+        loss_decode=dict(class_weight=[0.3] + [1.0] * 7),
     ),
 )
 

@@ -1,14 +1,21 @@
 """LSNet (CVPR 2025, "See Large, Focus Small") for MMEngine.
 
-Importing this package makes mmcv usable without its compiled ops and registers the networks and
-hooks: ``custom_imports = dict(imports=['lsnet_mm'])`` in a config is all it takes to use them.
+Importing this package makes mmcv usable without its compiled ops and registers the networks, data
+sets, metrics and hooks: ``custom_imports = dict(imports=['lsnet_mm'])`` in a config is all it takes
+to use them.
 """
 
 from .compat import install_mmcv_ext
 
 install_mmcv_ext()
 
-from . import engine, models  # noqa: E402  after the line above, as they may import mmcv.ops
+from mmengine.registry import DATASETS  # noqa: E402
+
+from . import engine, evaluation, models  # noqa: E402  after the call, as they may import mmcv.ops
+from .registry import register_on_demand  # noqa: E402
 from .version import __version__  # noqa: E402
 
-__all__ = ["__version__", "engine", "models"]
+__all__ = ["__version__", "engine", "evaluation", "models"]
+
+for _name in ("ImageNetC", "ImageNetVariant"):  # of mmpretrain's, which may not be installed
+    register_on_demand(DATASETS, _name, f"{__name__}.datasets.imagenet_variants")

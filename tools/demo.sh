@@ -34,5 +34,6 @@ python tools/test.py "$config" "$work_dir/$(basename "$(cat "$work_dir/last_chec
 
 echo
 echo "Trained network: $work_dir"
-echo "Pictures:        $(pwd)/$work_dir/pictures"
+first=$(find "$PWD/$work_dir/pictures" -name '*.png' -o -name '*.jpg' | sort | sed -n 1p)
+echo "Pictures:        $(dirname "$first")"
 echo "                 $pictures"

@@ -1,1 +1,1 @@
-"""Data sets: the synthetic Shapes scenes and their writers. Needs neither torch nor mm packages."""
+"""Data sets: the synthetic Shapes scenes with their writers, and ImageNet's robustness sets."""

@@ -1,5 +1,6 @@
 """Hooks that mmengine lacks."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from mmengine.hooks import Hook
@@ -60,8 +61,19 @@ class CheckpointFitHook(Hook):
         if not fits or (self.strict and any(problems.values())):
             found = [f"{len(v)} tensors {k} (first: {v[0]})" for k, v in problems.items() if v]
             raise CheckpointError(
-                f"the checkpoint is not one of this {type(model).__name__}: " + "; ".join(found)
+                f"the checkpoint is not one of this {type(model).__name__}: "
+                + "; ".join(found)
+                + _hint(problems["not part of the model"])
             )
+
+
+def _hint(surplus: Sequence[str]) -> str:
+    if surplus and all(name.startswith("head.head_dist.") for name in surplus):
+        return (
+            ". It is a distilled classifier: take the config of that name, or "
+            "--cfg-options model.head.distillation.kind=hard"
+        )
+    return ""
 
 
 @HOOKS.register_module()

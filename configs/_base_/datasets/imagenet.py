@@ -1,12 +1,16 @@
 # ImageNet-1k at 224 pixels; layout in docs/datasets.md. 8 GPUs x 256 images as published.
-# Pillow decodes and resizes, as for the published numbers: test images equal torchvision's.
+# Pillow decodes and resizes and EXIF orientation is not heeded, as for the published numbers: test
+# images equal torchvision's.
 data_root = "data/imagenet/"
+load = dict(
+    type="LoadImageFromFile", imdecode_backend="pillow", color_type="color_ignore_orientation"
+)
 bgr_mean, bgr_std = [103.53, 116.28, 123.675], [57.375, 57.12, 58.395]
 
 # The published recipe also names a colour jitter of 0.4, but timm leaves it out beside
 # RandAugment: there is none.
 train_pipeline = [
-    dict(type="LoadImageFromFile", imdecode_backend="pillow"),
+    load,
     dict(type="RandomResizedCrop", scale=224, backend="pillow", interpolation="bicubic"),
     dict(type="RandomFlip", prob=0.5, direction="horizontal"),
     dict(
@@ -30,7 +34,7 @@ train_pipeline = [
     dict(type="PackInputs"),
 ]
 test_pipeline = [
-    dict(type="LoadImageFromFile", imdecode_backend="pillow"),
+    load,
     dict(type="ResizeEdge", scale=256, edge="short", backend="pillow", interpolation="bicubic"),
     dict(type="CenterCrop", crop_size=224),
     dict(type="PackInputs"),
@@ -62,7 +66,7 @@ test_evaluator = val_evaluator
 # Used by `tools/test.py --tta`: the image and its mirror image.
 tta_model = dict(type="AverageClsScoreTTA")
 tta_pipeline = [
-    dict(type="LoadImageFromFile", imdecode_backend="pillow"),
+    load,
     dict(
         type="TestTimeAug",
         transforms=[

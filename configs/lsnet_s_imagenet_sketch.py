@@ -1,0 +1,3 @@
+_base_ = "lsnet_t_imagenet_sketch.py"
+
+model = dict(backbone=dict(arch="s"), head=dict(in_channels=448))

@@ -1,0 +1,5 @@
+"""Metrics that mmpretrain lacks, registered in MMEngine's root ``METRICS``."""
+
+from .robustness import MeanCorruptionError, SubsetAccuracy
+
+__all__ = ["MeanCorruptionError", "SubsetAccuracy"]
