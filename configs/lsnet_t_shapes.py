@@ -44,4 +44,4 @@ param_scheduler = [
     dict(type="LinearLR", start_factor=0.1, by_epoch=False, begin=0, end=50),
     dict(type="CosineAnnealingLR", begin=0, end=epochs, eta_min=1e-5, convert_to_iter_based=True),
 ]
-default_hooks = dict(logger=dict(interval=10))
+default_hooks = dict(logger=dict(interval=10), visualization=dict(resize=320))

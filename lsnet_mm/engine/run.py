@@ -3,6 +3,7 @@
 import argparse
 import os.path as osp
 from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict, DictAction
@@ -88,8 +89,10 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def _suggest(config: str) -> str:
-    names = sorted(path.name for path in Path(config).parent.glob("*.py"))
-    return f" (beside it: {', '.join(names)})" if names else ""
+    path = Path(config)
+    names = [beside.name for beside in path.parent.glob("*.py")]
+    close = get_close_matches(path.name, names, n=4, cutoff=0.3)
+    return f" (beside it: {', '.join(close)})" if close else ""
 
 
 def _parse_options(options: Iterable[str] | None) -> dict:

@@ -218,7 +218,10 @@ def write_config(folder: Path, text: str) -> str:
     ("change", "message"),
     [
         (dict(config="none.py"), "config not found: none.py"),
-        (dict(config=str(ROOT / "configs/none.py")), "beside it: mask_rcnn_lsnet_b_coco.py"),
+        (
+            dict(config=str(ROOT / "configs/mask_rcnn_lsnet_b.py")),
+            "beside it: mask_rcnn_lsnet_b_coco.py",
+        ),
         (dict(config=str(ROOT / "README.md")), "cannot be read as a config"),
         (dict(cfg_options=["a"]), "--cfg-options takes KEY=VALUE pairs, got 'a'"),
         (dict(cfg_options=["a={b:[1,2],c:[3]}"]), "write a config that inherits this one"),

@@ -1,0 +1,222 @@
+"""Image files of a data set: decoded in parallel, reduced to sizes, digests and problems."""
+
+import hashlib
+import signal
+import warnings
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+from tqdm import tqdm
+
+from lsnet_mm.errors import InputError
+
+CHUNK = 16  # files that a worker is sent at a time
+AHEAD = 4  # chunks that wait for each worker
+
+# A data set is the user's own: a large image is no attack.
+Image.MAX_IMAGE_PIXELS = None
+
+
+class Problem(NamedTuple):
+    """Something wrong with a data set.
+
+    Attributes:
+        kind: What problems of this kind have in common: a heading of the report.
+        path: The file, folder or config it is in.
+        what: The problem itself.
+        warning: Whether the data can be used all the same.
+    """
+
+    kind: str
+    path: str
+    what: str
+    warning: bool = False
+
+
+class FileRecord(NamedTuple):
+    """What an image file, and its label map if there is one, holds.
+
+    Attributes:
+        size: Width and height in pixels; (0, 0) if the image cannot be read.
+        digest: Of the image file's bytes, 64 bits; 0 if it cannot be read.
+        problems: Possibly none.
+        pixels: Pixels of each class, then ignored ones, int64 (classes + 1,), or None without a
+            usable label map.
+    """
+
+    size: tuple[int, int]
+    digest: int
+    problems: list[Problem]
+    pixels: np.ndarray | None = None
+
+
+@dataclass
+class Inspection:
+    """What the inspected files of a data set hold together.
+
+    Attributes:
+        sizes: Width and height in pixels, int32 (files, 2); 0 where an image cannot be read.
+        digests: As ``FileRecord.digest``, uint64 (files,).
+        problems: Those of all files.
+        pixels: Sum of ``FileRecord.pixels``, or None without label maps.
+        images: How many images show each class, int64 (classes,), or None without label maps.
+    """
+
+    sizes: np.ndarray
+    digests: np.ndarray
+    problems: list[Problem]
+    pixels: np.ndarray | None = None
+    images: np.ndarray | None = None
+
+
+class UnusableFileError(Exception):
+    """A file that is missing or cannot be decoded; ``problem`` tells."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.what)
+        self.problem = problem
+
+
+def inspect_files(
+    inspect: Callable[[Any], FileRecord], items: Sequence[Any], workers: int, name: str
+) -> Inspection:
+    """Inspect many files in parallel, with a progress bar on a terminal.
+
+    Args:
+        inspect: What is done with an item, in a worker process: a function of a module.
+        items: What ``inspect`` takes, one for each image; small.
+        workers: Number of processes, 1 or more; 1 works in this process.
+        name: What the progress bar is labelled with.
+
+    Raises:
+        InputError: If a worker process was killed.
+    """
+    found = Inspection(np.empty((0, 2), np.int32), np.empty(0, np.uint64), [])
+    sizes, digests = array("i"), array("Q")
+    with tqdm(total=len(items), desc=name, unit=" images", disable=None) as bar:
+        for records in _records(inspect, items, workers):
+            for record in records:
+                sizes.extend(record.size)
+                digests.append(record.digest)
+                _add(found, record)
+            bar.update(len(records))
+    found.sizes = np.array(sizes, np.int32).reshape(-1, 2)
+    found.digests = np.array(digests, np.uint64)
+    return found
+
+
+def _add(found: Inspection, record: FileRecord) -> None:
+    found.problems.extend(record.problems)
+    if record.pixels is not None:
+        shown = (record.pixels[:-1] > 0).astype(np.int64)
+        found.pixels = record.pixels if found.pixels is None else found.pixels + record.pixels
+        found.images = shown if found.images is None else found.images + shown
+
+
+def _records(
+    inspect: Callable[[Any], FileRecord], items: Sequence[Any], workers: int
+) -> Iterator[list[FileRecord]]:
+    """Yield the records of chunk after chunk, in order; only a few chunks wait at a time."""
+    chunks = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
+    work = partial(_inspect_chunk, inspect)
+    if min(workers, len(chunks)) <= 1:
+        yield from map(work, chunks)
+        return
+    pool = ProcessPoolExecutor(min(workers, len(chunks)), initializer=_end_on_interrupt)
+    try:
+        waiting = deque()
+        for chunk in chunks:
+            waiting.append(pool.submit(work, chunk))
+            if len(waiting) > AHEAD * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise InputError(
+            "a worker process was killed, perhaps for want of memory: try fewer --workers"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _end_on_interrupt() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # without a traceback, even while a read hangs
+
+
+def _inspect_chunk(inspect: Callable[[Any], FileRecord], items: Sequence[Any]) -> list[FileRecord]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PIL's, on odd metadata
+        return [inspect(item) for item in items]
+
+
+# One file.
+
+
+def inspect_image(path: str) -> FileRecord:
+    """Decode an image file, all of it; what is wrong is in the record."""
+    try:
+        with _problems_of(path):
+            data = Path(path).read_bytes()
+            image = Image.open(BytesIO(data))
+            size = _upright_size(image)
+            image.draft("L", (1, 1))  # of a JPEG: all bytes are decoded, to fewer pixels
+            image.load()
+            _check_end(image, data)
+    except UnusableFileError as error:
+        return FileRecord((0, 0), 0, [error.problem])
+    digest = hashlib.blake2b(data, digest_size=8).digest()
+    return FileRecord(size, int.from_bytes(digest, "big"), [])
+
+
+def load_image(path: str) -> Image.Image:
+    """Return the decoded image of a file, as it is stored.
+
+    Raises:
+        UnusableFileError: If the file is missing or cannot be decoded.
+    """
+    with _problems_of(path), Image.open(path) as image:
+        image.load()
+        return image
+
+
+@contextmanager
+def _problems_of(path: str) -> Iterator[None]:
+    """Raise UnusableFileError for whatever happens on reading and decoding a file."""
+    try:
+        yield
+    except FileNotFoundError:
+        problem = Problem("files that are missing", path, "does not exist")
+    except UnidentifiedImageError:
+        problem = Problem("files that do not decode", path, "is not an image")
+    except Exception as error:  # PIL's readers raise anything on damaged data
+        what = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        problem = Problem("files that do not decode", path, what)
+    else:
+        return
+    raise UnusableFileError(problem) from None
+
+
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    """Return width and height as training sees them: turned as the EXIF orientation says."""
+    with suppress(Exception):  # EXIF data may be damaged where the image is not
+        if image.getexif().get(ExifTags.Base.Orientation, 1) >= 5:
+            return image.size[::-1]
+    return image.size
+
+
+def _check_end(image: Image.Image, data: bytes) -> None:
+    """Raise ValueError for a JPEG whose end is padding: decoders take that for grey pixels."""
+    start_of_scan, end_of_image = b"\xff\xda", b"\xff\xd9"
+    if image.format == "JPEG" and data.rfind(end_of_image) < data.rfind(start_of_scan):
+        raise ValueError("the end of the image is missing")

@@ -1,0 +1,36 @@
+"""The report on a data set's problems."""
+
+from collections.abc import Iterator, Sequence
+
+from lsnet_mm.check.files import Problem
+
+LINES = 20  # shown of each kind; the file has all
+
+
+def problem_lines(problems: Sequence[Problem]) -> list[str]:
+    """Return the problems by kind, errors first, a few lines of each."""
+    return [
+        line
+        for warning in (False, True)
+        for line in _kinds([problem for problem in problems if problem.warning is warning])
+    ]
+
+
+def _kinds(problems: Sequence[Problem]) -> Iterator[str]:
+    """Yield the lines of errors, or those of warnings."""
+    kinds: dict[str, list[Problem]] = {}
+    for problem in problems:
+        kinds.setdefault(problem.kind, []).append(problem)
+    for kind, found in kinds.items():
+        yield f"{'warning' if found[0].warning else 'error'}: {kind} ({len(found)})"
+        yield from (f"  {path}: {what}" for _, path, what, _ in found[:LINES])
+        if len(found) > LINES:
+            yield f"  and {len(found) - LINES} more"
+
+
+def full_list(problems: Sequence[Problem]) -> str:
+    """Return all problems, a line each: severity, kind, path and the problem."""
+    return "".join(
+        f"{'warning' if warning else 'error'}: {kind}: {path}: {what}\n"
+        for kind, path, what, warning in problems
+    )

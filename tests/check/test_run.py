@@ -1,0 +1,489 @@
+"""Checks that all tasks share, and the tool: most in this process, on a small Shapes set."""
+
+import json
+import os
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from torch import nn
+
+from lsnet_mm.check.files import FileRecord, Problem, inspect_files, inspect_image
+from lsnet_mm.check.grid import (
+    CELL,
+    COLUMNS,
+    LINE,
+    MARGIN,
+    Thumbnail,
+    colours,
+    draw_grid,
+    frame,
+    paint,
+    pick,
+)
+from lsnet_mm.check.report import full_list, problem_lines
+from lsnet_mm.check.run import check
+from lsnet_mm.check.statistics import class_table, image_lines, object_sizes
+from lsnet_mm.engine.data import class_counts
+from lsnet_mm.errors import InputError
+from tests.conftest import ROOT
+
+SHAPES = str(ROOT / "tests/configs/tiny_retinanet_shapes.py")
+
+
+def run(config: str, work_dir: Path, *options: str, sample=None, workers=1) -> tuple[bool, list]:
+    """Return whether all was well, and severity, kind, path and text of the problems."""
+    args = Namespace(
+        config=config,
+        work_dir=str(work_dir),
+        cfg_options=list(options),
+        launcher="none",
+        sample=sample,
+        workers=workers,
+    )
+    fine = check(args)
+    lines = (work_dir / "dataset_problems.txt").read_text().splitlines()
+    return fine, [line.split(": ", 3) for line in lines]
+
+
+@pytest.fixture
+def data(shapes, tmp_path) -> Path:
+    """A copy of the Shapes set, to be damaged."""
+    return Path(shutil.copytree(shapes, tmp_path / "data"))
+
+
+def run_on(data: Path, *options: str, config=SHAPES, **others) -> tuple[bool, list]:
+    return run(config, data.parent / "work", f"data_root={data}", *options, **others)
+
+
+def image(data: Path, number: int, split: str = "train") -> Path:
+    return data / f"{split}2017" / f"{number:012d}.jpg"
+
+
+def test_healthy_set_passes_and_is_described(data, capsys):
+    path = data / "annotations/instances_train2017.json"
+    content = json.loads(path.read_text())
+    content["annotations"][2]["iscrowd"] = content["annotations"][5]["iscrowd"] = 1
+    path.write_text(json.dumps(content))
+    assert run_on(data) == (True, [])
+    shown = capsys.readouterr().out
+    objects = [entry for entry in content["annotations"] if not entry["iscrowd"]]
+    stars = [entry["image_id"] for entry in objects if entry["category_id"] == 4]
+    with_any = {entry["image_id"] for entry in content["annotations"]}
+    assert "train: CocoDataset, " in shown
+    assert "16 images: width 160, height 120, aspect ratio 1.333\n" in shown
+    assert f"\n  {16 - len(with_any)} images without annotations" in shown
+    assert f"\n  {len(objects)} objects, {len(objects) / 16:.1f} per image" in shown
+    assert f"; {len(content['annotations']) - len(objects)} crowds besides\n" in shown
+    assert f"\n  {'star':32}{len(stars):14}{len(set(stars)):14}\n" in shown
+    assert "\nval: CocoDataset, " in shown
+    assert "\ntest" not in shown  # the same data as val's
+    assert "\nall is well: 22 images looked at, warnings: 0; see " in shown
+
+
+def test_grids_show_the_annotated_images(data):
+    run_on(data)
+    content = json.loads((data / "annotations/instances_val2017.json").read_text())
+    annotated = {entry["image_id"] for entry in content["annotations"]}
+    labels = {entry["category_id"] for entry in content["annotations"]}
+    grid = Image.open(data.parent / "work/dataset_val.jpg")
+    rows, legend = -(-len(annotated) // COLUMNS), -(-len(labels) // COLUMNS)
+    width = MARGIN + COLUMNS * (CELL[0] + MARGIN)
+    height = 2 * MARGIN + rows * (CELL[1] + LINE + MARGIN) + legend * LINE
+    assert grid.size == (width, height)
+    pixels = np.asarray(grid.convert("RGB")).astype(int)
+    first = pixels[MARGIN : MARGIN + CELL[1], MARGIN : MARGIN + CELL[0]]
+    source = Image.open(image(data, min(annotated), "val")).resize(CELL)
+    assert np.median(np.abs(first - np.asarray(source))) < 4  # but where something is drawn
+    assert np.abs(first - np.asarray(source)).max() > 60
+    assert (data.parent / "work/dataset_train.jpg").exists()
+
+
+# Image files.
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def turn(path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(path).save(path, exif=exif)
+
+
+@pytest.mark.parametrize(
+    ("damage", "kind", "what"),
+    [
+        (Path.unlink, "files that are missing", "does not exist"),
+        (cut, "files that do not decode", "truncated"),
+        (lambda path: path.write_bytes(b""), "files that do not decode", "is not an image"),
+        (lambda path: path.write_text("<html>"), "files that do not decode", "is not an image"),
+        (lambda path: (path.unlink(), path.mkdir()), "files that do not decode", "directory"),
+        (turn, "images of another size than annotated", "is 120x160, not 160x120"),
+    ],
+)
+def test_damaged_image_is_named(damage, kind, what, data, capsys):
+    damage(image(data, 5))
+    fine, [[*problem, text]] = run_on(data)
+    assert not fine
+    assert problem == ["error", kind, str(image(data, 5))]
+    assert what in text
+    shown = capsys.readouterr().out
+    assert f"error: {kind} (1)\n  {image(data, 5)}: {text}\n" in shown
+    assert "errors: 1, warnings: 0; all of them in " in shown
+
+
+def test_odd_but_readable_images_pass(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 30, 4), dtype=np.uint8)
+    for name, picture in {
+        "cmyk.jpg": Image.fromarray(pixels, "CMYK"),
+        "progressive.jpg": Image.fromarray(pixels[..., :3]),
+        "grey.png": Image.fromarray(pixels[..., 0]),
+        "alpha.png": Image.fromarray(pixels, "RGBA"),
+    }.items():
+        options = dict(progressive=True) if name.startswith("progressive") else {}
+        picture.save(tmp_path / name, **options)
+        record = inspect_image(str(tmp_path / name))
+        assert record.size == (30, 40)
+        assert not record.problems
+    trailing = tmp_path / "trailing.jpg"  # as some cameras leave it
+    trailing.write_bytes((tmp_path / "cmyk.jpg").read_bytes() + b"more")
+    assert not inspect_image(str(trailing)).problems
+
+
+def test_padded_image_is_damaged(tmp_path):
+    """A download that was broken off, in a file of full length: decoders fill up with grey."""
+    path = tmp_path / "noise.jpg"
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] + bytes(len(content) // 2))
+    Image.open(path).load()
+    [problem] = inspect_image(str(path)).problems
+    assert problem.what == "the end of the image is missing"
+
+
+def test_sample_opens_few_images_but_reads_all_annotations(data, capsys):
+    cut(image(data, 2))  # the sample is images 1, 9 and 16
+    assert run_on(data, sample=3) == (True, [])
+    assert "16 images, 3 of them looked at: " in capsys.readouterr().out
+    cut(image(data, 16))
+    path = data / "annotations/instances_train2017.json"
+    content = json.loads(path.read_text())
+    content["annotations"][1]["category_id"] = 99
+    path.write_text(json.dumps(content))
+    fine, problems = run_on(data, sample=3)
+    assert not fine
+    assert [problem[2] for problem in problems] == [str(path), str(image(data, 16))]
+    assert run_on(data, sample=100)[1] == run_on(data)[1]
+
+
+def test_processes_find_what_one_does(data, capsys):
+    for number in range(1, 17, 3):
+        cut(image(data, number))
+    serial, shown = run_on(data), capsys.readouterr().out
+    parallel = run_on(data, workers=2)
+    assert len(serial[1]) == 6
+    assert serial == parallel
+    assert shown == capsys.readouterr().out
+
+
+def end_process(item: int) -> FileRecord:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_killed_worker_is_explained():
+    with pytest.raises(InputError, match="a worker process was killed"):
+        inspect_files(end_process, range(64), 2, "killed")
+
+
+# The config.
+
+
+def test_head_of_another_number_of_classes(data):
+    fine, problems = run_on(data, "model.bbox_head.num_classes=3")
+    assert not fine
+    assert {problem[1] for problem in problems} == {"heads that do not fit the data"}
+    assert len(problems) == 2  # for train and val
+    assert "bbox_head predicts 3 classes, but CocoDataset" in problems[0][3]
+
+
+def test_class_counts_pass_over_what_tells_none():
+    parts = {"data": None, "backbone": -1, "rpn_head": 1, "head": 5}
+    model = nn.ModuleDict({name: nn.Identity() for name in parts})
+    for name, count in parts.items():
+        model[name].num_classes = count
+    assert class_counts(model) == {"head": 5}
+
+
+def test_evaluator_of_other_data(data):
+    fine, [problem] = run_on(data, f"val_evaluator.ann_file={data}/none.json")
+    assert not fine
+    assert problem[:3] == ["error", "files that are missing", f"{data}/none.json"]
+    train = data / "annotations/instances_train2017.json"
+    fine, [problem] = run_on(data, f"test_evaluator.ann_file={train}")
+    kind = "evaluators that read other data than the loader"
+    assert not fine
+    assert problem[:3] == ["error", kind, str(train)]
+    assert problem[3].endswith("instances_val2017.json, which has other images and annotations")
+    other = data / "same.json"
+    content = json.loads((data / "annotations/instances_val2017.json").read_text())
+    other.write_text(json.dumps(content, indent=1))
+    assert run_on(data, f"val_evaluator.ann_file={other}") == (True, [])
+
+
+def test_wrapped_data_sets_are_found(data):
+    config = data.parent / "wrapped.py"
+    config.write_text(
+        f"_base_ = {SHAPES!r}\n"
+        "classes = dict(classes=('ellipse', 'triangle', 'rectangle', 'star', 'cross', 'ring',"
+        " 'crescent'))\n"
+        "def part(split):\n"
+        "    return dict(type='CocoDataset', metainfo=classes, pipeline=[], data_root="
+        f"'{data}/', ann_file=f'annotations/instances_{{split}}2017.json',"
+        " data_prefix=dict(img=f'{split}2017/'))\n"
+        "balanced = dict(type='ClassBalancedDataset', oversample_thr=0.1, dataset=part('val'))\n"
+        "repeated = dict(type='RepeatDataset', times=2, dataset=balanced)\n"
+        "joined = dict(type='ConcatDataset', _delete_=True, datasets=[part('train'), repeated])\n"
+        "train_dataloader = dict(dataset=joined)\n"
+    )
+    cut(image(data, 3))
+    cut(image(data, 4, "val"))
+    fine, problems = run(str(config), data.parent / "work", f"data_root={data}")
+    assert not fine
+    damaged = {problem[2] for problem in problems if problem[1] == "files that do not decode"}
+    assert damaged == {str(image(data, 3)), str(image(data, 4, "val"))}
+    assert (data.parent / "work/dataset_train.jpg").exists()
+    assert (data.parent / "work/dataset_train_2.jpg").exists()
+
+
+def test_loaders_may_be_lacking(data):
+    shutil.rmtree(data / "train2017")
+    assert run_on(data, "train_dataloader=None") == (True, [])
+    loaders = [f"{split}_dataloader=None" for split in ("train", "val", "test")]
+    with pytest.raises(InputError, match="sets no data loader"):
+        run_on(data, *loaders)
+    with pytest.raises(InputError, match="data not found"):
+        run_on(data)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("train_dataloader.dataset.type=CocoPanopticDataset", "reads no plain COCO files"),
+        ("train_dataloader.dataset.type=BaseVideoDataset", "cannot be checked: it is neither"),
+        ("train_dataloader.dataset.type=NoDataset", "train: the data set cannot be built"),
+    ],
+)
+def test_what_cannot_be_checked_is_refused(option, message, data):
+    with pytest.raises(InputError, match=message):
+        run_on(data, option)
+
+
+def test_images_shared_by_train_and_val_are_a_warning(data):
+    shutil.copy(image(data, 7), image(data, 2, "val"))
+    fine, [problem] = run_on(data)
+    assert fine
+    assert problem[:3] == ["warning", "images in train and in val", str(image(data, 7))]
+    assert problem[3] == f"equals {image(data, 2, 'val')}"
+
+
+def test_shared_images_are_told_by_path_where_not_opened(data):
+    whole = data / "annotations/instances_train2017.json"
+    shutil.copy(whole, data / "annotations/again.json")
+    options = ("ann_file=annotations/again.json", "data_prefix.img=train2017/")
+    options = [f"val_dataloader.dataset.{option}" for option in options]
+    evaluator = f"val_evaluator.ann_file={data}/annotations/again.json"
+    fine, problems = run_on(data, *options, evaluator, sample=1)
+    assert fine
+    assert {problem[2] for problem in problems} == {str(image(data, i)) for i in range(1, 17)}
+    assert [problem[3] for problem in problems][1:] == ["is in both"] * 15
+
+
+def test_data_both_trained_on_and_evaluated_is_a_warning(data):
+    train = "annotations/instances_train2017.json"
+    options = (f"ann_file={train}", "data_prefix.img=train2017/")
+    options = [f"val_dataloader.dataset.{option}" for option in options]
+    fine, problems = run_on(data, *options, f"val_evaluator.ann_file={data / train}")
+    assert fine
+    assert problems == [
+        [
+            "warning",
+            "data that is trained on and evaluated",
+            str(data / train),
+            "is read for train and val",
+        ]
+    ]
+
+
+# Words and pictures.
+
+
+def test_report_groups_problems_and_cuts_long_lists():
+    problems = [Problem("bad", f"{i}.jpg", "broken") for i in range(25)]
+    problems.insert(3, Problem("odd", "a.jpg", "strange", warning=True))
+    lines = problem_lines(problems)
+    assert lines[:2] == ["error: bad (25)", "  0.jpg: broken"]
+    assert lines[20:] == [
+        "  19.jpg: broken",
+        "  and 5 more",
+        "warning: odd (1)",
+        "  a.jpg: strange",
+    ]
+    assert len(full_list(problems).splitlines()) == 26
+
+
+def test_statistics_lines():
+    sizes = np.array([[100, 50], [200, 200], [0, 0], [50, 100]])
+    assert image_lines(sizes, 9) == [
+        "9 images, 4 of them looked at: width 50 to 200 (median 100), height 50 to 200 "
+        "(median 100), aspect ratio 0.5 to 2 (median 1)"
+    ]
+    areas = np.array([1023.0, 1024.0, 9215.0, 9216.0])
+    assert object_sizes(areas) == (
+        "object sizes: small (under 32x32) 25.0 %, medium 50.0 %, large (from 96x96) 25.0 %"
+    )
+
+
+def test_class_table_of_many_classes():
+    values = np.arange(100)
+    table = class_table([f"c{i}" for i in values], {"objects": values})
+    assert [row.split() for row in table[:3]] == [
+        ["class", "objects"],
+        ["c99", "99"],
+        ["c98", "98"],
+    ]
+    assert table[11] == "... 79 classes between"
+    assert table[-2].split() == ["c1", "1"]
+    assert table[-1] == "classes without any: 1 (c0)"
+    assert len(table) == 1 + 10 + 1 + 10 + 1
+
+
+def test_pick_spreads_evenly():
+    assert pick(100, 5).tolist() == [0, 25, 50, 74, 99]
+    assert pick(3, 5).tolist() == [0, 1, 2]
+    assert pick(0, 5).tolist() == []
+
+
+def test_thumbnails_and_legend():
+    thumbnail = Image.new("RGB", (240, 180), (100, 100, 100))
+    mask = np.zeros((90, 120), bool)
+    mask[:, 60:] = True
+    paint(thumbnail, mask, (200, 0, 0))
+    assert thumbnail.getpixel((20, 170)) == (100, 100, 100)
+    assert np.abs(np.subtract(thumbnail.getpixel((220, 170)), (150, 50, 50))).max() <= 1
+    frame(thumbnail, (30, 40, 130, 140), "x", (0, 250, 0))
+    assert thumbnail.getpixel((30, 100)) == thumbnail.getpixel((129, 139)) == (0, 250, 0)
+    assert thumbnail.getpixel((80, 100)) == (100, 100, 100)
+    grid = draw_grid(
+        [Thumbnail(thumbnail, "a", frozenset({2}))] * 6, "abc", [(9, 9, i) for i in (1, 2, 3)]
+    )
+    assert grid.getpixel((MARGIN + 30, MARGIN + 100)) == (0, 250, 0)
+    below = MARGIN + CELL[1] + LINE + MARGIN
+    assert grid.getpixel((MARGIN + 30, below + 100)) == (0, 250, 0)
+    assert grid.getpixel((MARGIN + CELL[0] + MARGIN + 30, below + 100)) == (255, 255, 255)
+
+
+def test_colours_are_the_palette_or_distinct():
+    assert colours([[1, 2, 3], (4, 5, 6)], 2) == [(1, 2, 3), (4, 5, 6)]
+    assert len(set(colours("random", 150))) > 140
+
+
+# The tool.
+
+
+@pytest.fixture
+def tool(monkeypatch, capsys):
+    """Run the tool in this process; return its exit status, standard output and error output."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.syspath_prepend(str(ROOT / "tools"))
+        monkeypatch.setattr(sys, "argv", ["check_dataset.py", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            runpy.run_path(str(ROOT / "tools/check_dataset.py"), run_name="__main__")
+        return stop.value.code, *capsys.readouterr()
+
+    return run
+
+
+def test_tool_ends_with_a_status(tool, data):
+    arguments = (SHAPES, "--work-dir", str(data.parent / "work"), "--workers", "2")
+    options = ("--cfg-options", f"data_root={data}")
+    status, shown, _ = tool(*arguments, *options)
+    assert status == 0
+    assert "all is well: 22 images looked at" in shown
+    cut(image(data, 1))
+    status, shown, _ = tool(*arguments, *options)
+    assert status == 1
+    assert f"error: files that do not decode (1)\n  {image(data, 1)}: " in shown
+    status, shown, _ = tool(*arguments, "--sample", "1", "--cfg-options", f"data_root={data}")
+    assert "1 of them looked at" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        ((SHAPES, "--cfg-options", "data_root=none"), 1, "error: data not found:"),
+        (("none.py",), 1, "error: config not found: none.py"),
+        ((SHAPES, "--sample", "0"), 2, "'0' is not a whole number of 1 or more"),
+        ((SHAPES, "--workers", "two"), 2, "'two' is not a whole number of 1 or more"),
+    ],
+)
+def test_tool_tells_of_wrong_arguments(arguments, status, message, tool):
+    found, _, errors = tool(*arguments)
+    assert found == status
+    assert message in errors
+
+
+def test_tool_ends_cleanly_on_ctrl_c(data):
+    pipe = image(data, 4)
+    pipe.unlink()
+    os.mkfifo(pipe)  # a worker that reads from it waits for ever
+    arguments = ("--work-dir", str(data.parent / "work"), "--workers", "2")
+    command = [sys.executable, "tools/check_dataset.py", SHAPES, *arguments]
+    process = subprocess.Popen(
+        [*command, "--cfg-options", f"data_root={data}"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    writer = wait_for_reader(pipe)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    os.close(writer)
+    assert process.returncode == 130
+    assert "interrupted: not all was checked" in errors
+    assert "Traceback" not in errors
+
+
+def wait_for_reader(pipe: Path) -> int:
+    for _ in range(600):
+        try:
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:  # nobody reads yet
+            time.sleep(0.1)
+    raise TimeoutError(pipe)
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import runpy, sys\n"
+        "try: runpy.run_path(sys.argv[1], run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "assert not {'torch', 'mmengine', 'lsnet_mm', 'PIL'} & set(sys.modules)"
+    )
+    command = [sys.executable, "-c", code, str(ROOT / "tools/check_dataset.py"), "--help"]
+    environment = {"PYTHONPATH": str(ROOT / "tools"), "PATH": "/usr/bin:/bin"}
+    shown = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    assert "--sample N" in shown.stdout
