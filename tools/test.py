@@ -16,6 +16,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--show-dir", help="write pictures of predictions beside ground truth")
     parser.add_argument("--wait-time", type=float, default=2, help="seconds that --show waits")
     parser.add_argument("--tta", action="store_true", help="test-time augmentation")
+    parser.add_argument(
+        "--fold",
+        action="store_true",
+        help="fold BatchNorm and parallel branches into convolutions first: faster, same results",
+    )
     return parser.parse_args()
 
 

@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from lsnet_mm.deploy import fold
 from lsnet_mm.errors import CheckpointError, InputError
 from lsnet_mm.models.pretrained import classifier_state
 
@@ -105,6 +106,15 @@ class AdaptiveClipHook(Hook):
     def after_train(self, runner: Runner) -> None:
         """Detach from the optimizer."""
         self._handle.remove()
+
+
+@HOOKS.register_module()
+class FoldHook(Hook):
+    """Fold the model for inference once its checkpoint is loaded: faster, the same outputs."""
+
+    def before_test(self, runner: Runner) -> None:
+        """Fold; see :func:`lsnet_mm.deploy.fold`."""
+        fold(_unwrap(runner.model))
 
 
 @HOOKS.register_module()

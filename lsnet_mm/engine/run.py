@@ -52,6 +52,8 @@ def test(args: argparse.Namespace) -> dict[str, float]:
     # The checkpoint replaces every weight: fetching the pretrained backbone would be in vain.
     _forget_pretrained(cfg.model)
     _add_hook(cfg, dict(type="CheckpointFitHook", strict=True))
+    if args.fold:
+        _add_hook(cfg, dict(type="FoldHook"))
     if args.show or args.show_dir:
         draw_predictions(cfg, args.show_dir, args.show, args.wait_time)
     if args.tta:

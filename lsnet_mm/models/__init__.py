@@ -18,6 +18,7 @@ _ON_DEMAND = {
     "LSNetFPN": f"{__name__}.lsnet_fpn",
     "LSNetClsHead": f"{__name__}.cls_head",
     "DistilledClassifier": f"{__name__}.distillation",
+    "TimmFeatures": f"{__name__}.timm_backbone",
 }
 for _name, _module in _ON_DEMAND.items():
     register_on_demand(MODELS, _name, _module)

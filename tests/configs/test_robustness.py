@@ -32,8 +32,10 @@ DISTILLED = "model.head.distillation.kind=hard"
 @pytest.mark.parametrize("name", SETS)
 def test_only_what_is_tested_differs_from_the_training_config(name, arch):
     cfg, base = read(f"lsnet_{arch}_imagenet_{name}"), read(f"lsnet_{arch}_imagenet")
-    own = {k: v for k, v in cfg.items() if k not in TEST_PARTS | HELPERS}
-    assert own == {k: v for k, v in base.items() if k not in TEST_PARTS}
+    own, training = (
+        {k: v for k, v in c.items() if k not in TEST_PARTS | HELPERS} for c in (cfg, base)
+    )
+    assert own == training
     loader, theirs = dict(cfg.test_dataloader), dict(base.test_dataloader)
     dataset = loader.pop("dataset")
     theirs.pop("dataset")

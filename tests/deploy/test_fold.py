@@ -94,3 +94,19 @@ def outputs(model: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
     )
     found = head(maps)
     return [found] if isinstance(found, torch.Tensor) else [m for level in found for m in level]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("peer", ["mobilenetv3_large", "repvit_m0_9"])
+def test_other_backbones_are_left_alone_and_their_necks_folded(peer):
+    """timm's BatchNorms may hold the activation, or follow a sum."""
+    cfg = read(f"baselines/retinanet_{peer}_coco").model
+    cfg.backbone.pretrained = False
+    cfg.neck.norm_cfg = dict(type="BN")
+    model = golden.fill(MODELS.build(cfg)).eval()
+    x = golden.images(1, (1, 3, 96, 128))
+    want = model.extract_feat(x)
+    for got, output in zip(fold(model).extract_feat(x), want, strict=True):
+        close(got, output)
+    assert not any(isinstance(m, _BatchNorm) for m in model.neck.modules())
+    assert any(isinstance(m, _BatchNorm) for m in model.backbone.modules())

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import MODELS, OPTIMIZERS, init_default_scope
 from mmpretrain import ImageClassificationInferencer, get_model
 from torch import nn
 
@@ -58,6 +59,7 @@ def test_logits_through_mmpretrains_own_loading(name, published):
 
 @pytest.mark.parametrize("name", ["lsnet_t", "lsnet_t_distill"])
 def test_inferencer_names_what_it_sees(name, published, shapes_as_imagenet):
+    init_default_scope("mmpretrain")  # other tests leave theirs
     image = str(next(shapes_as_imagenet.glob("val/*/*.jpg")))
     inferencer = ImageClassificationInferencer(
         config(name), pretrained=str(published[name]), device="cpu"
@@ -156,8 +158,6 @@ def test_gradients_are_clipped_filter_by_filter(amp, shapes_as_imagenet, tmp_pat
             step(self)
             return super().step(closure)
 
-    from mmengine.registry import OPTIMIZERS
-
     monkeypatch.setitem(OPTIMIZERS._module_dict, "AdamW", Recorded)
     clipped, plain = [], []
     for factor, seen in ((0.02, clipped), (1e9, plain)):
@@ -193,8 +193,6 @@ def reference_clip(weight: torch.Tensor, grad: torch.Tensor, factor: float) -> t
 
 
 def test_every_config_builds_its_model():
-    from mmengine.registry import MODELS, init_default_scope
-
     for path in sorted((ROOT / "configs").glob("*.py")):
         cfg = Config.fromfile(path)
         init_default_scope(cfg.default_scope)

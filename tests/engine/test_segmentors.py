@@ -112,7 +112,7 @@ HEADS = {
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_trains_is_measured_and_averages_over_sizes(name, shapes_as_ade20k, tmp_path):
+def test_trains_and_is_measured_plain_folded_and_over_sizes(name, shapes_as_ade20k, tmp_path):
     path = tmp_path / "small.py"
     path.write_text(SMALL.format(base=config(name), heads=HEADS[name]))
     options = [
@@ -130,10 +130,11 @@ def test_trains_is_measured_and_averages_over_sizes(name, shapes_as_ade20k, tmp_
     assert len(losses) == 2
     assert np.isfinite(losses).all()
     metrics = {}
-    for tta in (False, True):
-        args = arguments(str(path), tmp_path / str(tta), *options, tta=tta)
+    for how in ("plain", "fold", "tta"):
+        args = arguments(str(path), tmp_path / how, *options, **{how: True})
         args.checkpoint = str(tmp_path / "iter_2.pth")
-        metrics[tta] = run_test(args)
+        metrics[how] = run_test(args)
     logged = json.loads(lines[-1])
-    assert metrics[False]["mIoU"] == pytest.approx(logged["mIoU"])
-    assert metrics[True].keys() == metrics[False].keys()
+    assert metrics["plain"]["mIoU"] == pytest.approx(logged["mIoU"])
+    assert metrics["fold"] == pytest.approx(metrics["plain"], abs=0.1)
+    assert metrics["tta"].keys() == metrics["plain"].keys()

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import nn
@@ -47,6 +48,11 @@ def student(teacher, checkpoint=None, **distillation) -> nn.Module:
             ),
         )
     )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _scope() -> None:
+    init_default_scope("mmpretrain")
 
 
 @pytest.fixture(scope="module")
