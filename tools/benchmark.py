@@ -1,0 +1,125 @@
+"""Measure networks side by side, or the LS convolution's operator alone (--ops).
+
+Everything is timed in turn in one run, medians are printed, and ratios are to the first row.
+"""
+
+import argparse
+from datetime import date
+from pathlib import Path
+
+from options import user_errors
+
+MODES = ("eager", "folded", "compiled", "folded-compiled")
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the command line; nothing heavy is imported before."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "networks",
+        nargs="*",
+        default=["lsnet_t"],
+        help="lsnet_{t,s,b}, lsnet_{t,s,b}_backbone, timm's names or config files "
+        "(default: lsnet_t)",
+    )
+    parser.add_argument("--ops", action="store_true", help="measure SKA at the networks' shapes")
+    parser.add_argument("--train", action="store_true", help="a training step, not inference")
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=["eager"])
+    parser.add_argument("--batch", nargs="+", type=int, default=[1], help="(default: 1)")
+    parser.add_argument(
+        "--size", nargs="+", type=image_size, default=[(224, 224)], help="e.g. 224 or 800x1344"
+    )
+    parser.add_argument(
+        "--device", default=None, help="cpu or cuda (default: cuda if there is one)"
+    )
+    parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
+    parser.add_argument("--channels-last", action="store_true", help="channels-last memory format")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
+    parser.add_argument("--repeats", type=int, default=20, help="timings of each (default: 20)")
+    parser.add_argument("--out", type=Path, help="folder for a CSV file and a plot")
+    return parser.parse_args()
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """Return height and width of a text such as 224 or 800x1344."""
+    sides = text.split("x")
+    if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a side or HEIGHTxWIDTH in pixels")
+    return int(sides[0]), int(sides[-1])
+
+
+def main() -> None:
+    """Measure, print, write."""
+    args = parse_args()
+    with user_errors():
+        rows = measure(args)
+    if args.out:
+        write(args, rows)
+
+
+def measure(args: argparse.Namespace) -> list[dict]:
+    """Measure and print a table for every batch and size."""
+    import torch
+
+    from lsnet_mm.benchmark import networks, report, ska
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    dtype = getattr(torch, args.dtype)
+    print(conditions(device, args))
+    found = []
+    for batch in args.batch:
+        for size in args.size:
+            shape = {"batch": batch, "size": f"{size[0]}x{size[1]}"}
+            if args.ops:
+                rows = [
+                    {"network": f"lsnet_{arch}", **row}
+                    for arch in "tsb"
+                    for row in ska.compare(arch, size, batch, dtype, device, args.repeats)
+                ]
+            else:
+                rows = networks.compare(
+                    args.networks, args.modes, batch, size, dtype, device, args.repeats,
+                    train=args.train, channels_last=args.channels_last,
+                )  # fmt: skip
+            print(f"\nbatch {batch}, {shape['size']}\n{report.table(rows)}", flush=True)
+            found += [{**shape, **row} for row in rows]
+    return found
+
+
+def conditions(device, args: argparse.Namespace) -> str:
+    """Describe what is measured on what."""
+    import torch
+
+    if device.type == "cuda":
+        chip = torch.cuda.get_device_name(device)
+    else:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next((line.split(": ")[1] for line in lines if "model name" in line), "CPU")
+        chip = f"{model}, {torch.get_num_threads()} threads"
+    what = "training step" if args.train else "inference"
+    layout = ", channels last" if args.channels_last else ""
+    return f"{date.today()}, {chip}, torch {torch.__version__}, {args.dtype}{layout}, {what}"
+
+
+def write(args: argparse.Namespace, rows: list[dict]) -> None:
+    """Write the CSV file and, for inference of networks of known accuracy, the plot."""
+    from lsnet_mm.benchmark import report
+
+    args.out.mkdir(parents=True, exist_ok=True)
+    report.write_csv(rows, args.out / "benchmark.csv")
+    print(f"\n{args.out / 'benchmark.csv'}")
+    if not args.ops and not args.train:
+        last = [
+            row
+            for row in rows
+            if row["batch"] == args.batch[-1] and row["size"] == rows[-1]["size"]
+        ]
+        title = f"batch {args.batch[-1]}, {rows[-1]['size']}, {args.dtype}"
+        if report.plot(last, title, args.out / "speed_accuracy.png"):
+            print(args.out / "speed_accuracy.png")
+
+
+if __name__ == "__main__":
+    main()
