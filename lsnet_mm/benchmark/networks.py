@@ -12,8 +12,6 @@ from lsnet_mm.deploy import fold
 from .measure import macs, peak_memory, time_in_turn
 from .subjects import build, training_step
 
-MODES = ("eager", "folded", "compiled", "folded-compiled")
-
 
 def compare(
     names: Sequence[str],
@@ -31,7 +29,7 @@ def compare(
     Args:
         names: As :func:`~lsnet_mm.benchmark.subjects.build` takes them; the first is what the
             others are compared with.
-        modes: Of ``MODES``.
+        modes: ``'eager'``, ``'folded'``, ``'compiled'`` or ``'folded-compiled'``.
         batch: Images in the batch.
         size: Height and width of the images.
         dtype: Of weights and images; in training, of autocast.

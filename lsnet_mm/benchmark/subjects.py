@@ -52,13 +52,14 @@ def build(name: str) -> nn.Module:
 
 
 def _classifier(arch: str) -> nn.Module:
+    init_default_scope("mmpretrain")  # an earlier config's may be another
     backbone = LSNet(arch, out_indices=(3,), norm_eval=False, resolution=4)
     head = dict(type="LSNetClsHead", in_channels=backbone.out_channels[0], num_classes=CLASSES)
     return MODELS.build(
         dict(
-            type="mmpretrain.ImageClassifier",
+            type="ImageClassifier",
             backbone=backbone,
-            neck=dict(type="mmpretrain.GlobalAveragePooling"),
+            neck=dict(type="GlobalAveragePooling"),
             head=head,
         )
     )

@@ -32,7 +32,7 @@ def check_paths(cfg: Config, loaders: Iterable[str]) -> None:
         raise InputError(
             "data not found:\n  "
             + "\n  ".join(dict.fromkeys(missing))
-            + "\nPut the data set there (layouts in the README, section Data) or name its folder, "
+            + "\nPut the data set there (layouts in docs/datasets.md) or name its folder, "
             "e.g. --cfg-options data_root=DIR"
         )
 

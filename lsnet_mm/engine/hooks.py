@@ -10,7 +10,6 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from lsnet_mm.deploy import fold
 from lsnet_mm.errors import CheckpointError, InputError
 from lsnet_mm.models.pretrained import classifier_state
 
@@ -114,6 +113,8 @@ class FoldHook(Hook):
 
     def before_test(self, runner: Runner) -> None:
         """Fold; see :func:`lsnet_mm.deploy.fold`."""
+        from lsnet_mm.deploy import fold  # here, as it brings in mmcv
+
         fold(_unwrap(runner.model))
 
 

@@ -92,6 +92,11 @@ def test_training_step_takes_the_configs_own_loss(config):
     assert any(k.startswith("backbone.") for k in moved)
 
 
+def test_networks_of_several_libraries_stand_side_by_side():
+    for name in ("configs/fpn_lsnet_t_shapes.py", "lsnet_t", "configs/retinanet_lsnet_t_shapes.py"):
+        assert build(str(ROOT / name) if name.endswith(".py") else name)
+
+
 def test_training_step_of_a_bare_network():
     rows = networks.compare(
         ["lsnet_t_backbone"], ["eager"], 2, (32, 32), torch.bfloat16, CPU, 2, train=True

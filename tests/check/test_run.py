@@ -1,13 +1,9 @@
-"""Checks that all tasks share, and the tool: most in this process, on a small Shapes set."""
+"""Checks that all tasks share, in this process, on a small Shapes set."""
 
 import json
 import os
-import runpy
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from argparse import Namespace
 from pathlib import Path
 
@@ -16,22 +12,9 @@ import pytest
 from PIL import Image
 from torch import nn
 
-from lsnet_mm.check.files import FileRecord, Problem, inspect_files, inspect_image
-from lsnet_mm.check.grid import (
-    CELL,
-    COLUMNS,
-    LINE,
-    MARGIN,
-    Thumbnail,
-    colours,
-    draw_grid,
-    frame,
-    paint,
-    pick,
-)
-from lsnet_mm.check.report import full_list, problem_lines
+from lsnet_mm.check.files import FileRecord, inspect_files, inspect_image
+from lsnet_mm.check.grid import CELL, COLUMNS, LINE, MARGIN
 from lsnet_mm.check.run import check
-from lsnet_mm.check.statistics import class_table, image_lines, object_sizes
 from lsnet_mm.engine.data import class_counts
 from lsnet_mm.errors import InputError
 from tests.conftest import ROOT
@@ -52,12 +35,6 @@ def run(config: str, work_dir: Path, *options: str, sample=None, workers=1) -> t
     fine = check(args)
     lines = (work_dir / "dataset_problems.txt").read_text().splitlines()
     return fine, [line.split(": ", 3) for line in lines]
-
-
-@pytest.fixture
-def data(shapes, tmp_path) -> Path:
-    """A copy of the Shapes set, to be damaged."""
-    return Path(shutil.copytree(shapes, tmp_path / "data"))
 
 
 def run_on(data: Path, *options: str, config=SHAPES, **others) -> tuple[bool, list]:
@@ -323,167 +300,3 @@ def test_data_both_trained_on_and_evaluated_is_a_warning(data):
             "is read for train and val",
         ]
     ]
-
-
-# Words and pictures.
-
-
-def test_report_groups_problems_and_cuts_long_lists():
-    problems = [Problem("bad", f"{i}.jpg", "broken") for i in range(25)]
-    problems.insert(3, Problem("odd", "a.jpg", "strange", warning=True))
-    lines = problem_lines(problems)
-    assert lines[:2] == ["error: bad (25)", "  0.jpg: broken"]
-    assert lines[20:] == [
-        "  19.jpg: broken",
-        "  and 5 more",
-        "warning: odd (1)",
-        "  a.jpg: strange",
-    ]
-    assert len(full_list(problems).splitlines()) == 26
-
-
-def test_statistics_lines():
-    sizes = np.array([[100, 50], [200, 200], [0, 0], [50, 100]])
-    assert image_lines(sizes, 9) == [
-        "9 images, 4 of them looked at: width 50 to 200 (median 100), height 50 to 200 "
-        "(median 100), aspect ratio 0.5 to 2 (median 1)"
-    ]
-    areas = np.array([1023.0, 1024.0, 9215.0, 9216.0])
-    assert object_sizes(areas) == (
-        "object sizes: small (under 32x32) 25.0 %, medium 50.0 %, large (from 96x96) 25.0 %"
-    )
-
-
-def test_class_table_of_many_classes():
-    values = np.arange(100)
-    table = class_table([f"c{i}" for i in values], {"objects": values})
-    assert [row.split() for row in table[:3]] == [
-        ["class", "objects"],
-        ["c99", "99"],
-        ["c98", "98"],
-    ]
-    assert table[11] == "... 79 classes between"
-    assert table[-2].split() == ["c1", "1"]
-    assert table[-1] == "classes without any: 1 (c0)"
-    assert len(table) == 1 + 10 + 1 + 10 + 1
-
-
-def test_pick_spreads_evenly():
-    assert pick(100, 5).tolist() == [0, 25, 50, 74, 99]
-    assert pick(3, 5).tolist() == [0, 1, 2]
-    assert pick(0, 5).tolist() == []
-
-
-def test_thumbnails_and_legend():
-    thumbnail = Image.new("RGB", (240, 180), (100, 100, 100))
-    mask = np.zeros((90, 120), bool)
-    mask[:, 60:] = True
-    paint(thumbnail, mask, (200, 0, 0))
-    assert thumbnail.getpixel((20, 170)) == (100, 100, 100)
-    assert np.abs(np.subtract(thumbnail.getpixel((220, 170)), (150, 50, 50))).max() <= 1
-    frame(thumbnail, (30, 40, 130, 140), "x", (0, 250, 0))
-    assert thumbnail.getpixel((30, 100)) == thumbnail.getpixel((129, 139)) == (0, 250, 0)
-    assert thumbnail.getpixel((80, 100)) == (100, 100, 100)
-    grid = draw_grid(
-        [Thumbnail(thumbnail, "a", frozenset({2}))] * 6, "abc", [(9, 9, i) for i in (1, 2, 3)]
-    )
-    assert grid.getpixel((MARGIN + 30, MARGIN + 100)) == (0, 250, 0)
-    below = MARGIN + CELL[1] + LINE + MARGIN
-    assert grid.getpixel((MARGIN + 30, below + 100)) == (0, 250, 0)
-    assert grid.getpixel((MARGIN + CELL[0] + MARGIN + 30, below + 100)) == (255, 255, 255)
-
-
-def test_colours_are_the_palette_or_distinct():
-    assert colours([[1, 2, 3], (4, 5, 6)], 2) == [(1, 2, 3), (4, 5, 6)]
-    assert len(set(colours("random", 150))) > 140
-
-
-# The tool.
-
-
-@pytest.fixture
-def tool(monkeypatch, capsys):
-    """Run the tool in this process; return its exit status, standard output and error output."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.syspath_prepend(str(ROOT / "tools"))
-        monkeypatch.setattr(sys, "argv", ["check_dataset.py", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            runpy.run_path(str(ROOT / "tools/check_dataset.py"), run_name="__main__")
-        return stop.value.code, *capsys.readouterr()
-
-    return run
-
-
-def test_tool_ends_with_a_status(tool, data):
-    arguments = (SHAPES, "--work-dir", str(data.parent / "work"), "--workers", "2")
-    options = ("--cfg-options", f"data_root={data}")
-    status, shown, _ = tool(*arguments, *options)
-    assert status == 0
-    assert "all is well: 22 images looked at" in shown
-    cut(image(data, 1))
-    status, shown, _ = tool(*arguments, *options)
-    assert status == 1
-    assert f"error: files that do not decode (1)\n  {image(data, 1)}: " in shown
-    status, shown, _ = tool(*arguments, "--sample", "1", "--cfg-options", f"data_root={data}")
-    assert "1 of them looked at" in shown
-
-
-@pytest.mark.parametrize(
-    ("arguments", "status", "message"),
-    [
-        ((SHAPES, "--cfg-options", "data_root=none"), 1, "error: data not found:"),
-        (("none.py",), 1, "error: config not found: none.py"),
-        ((SHAPES, "--sample", "0"), 2, "'0' is not a whole number of 1 or more"),
-        ((SHAPES, "--workers", "two"), 2, "'two' is not a whole number of 1 or more"),
-    ],
-)
-def test_tool_tells_of_wrong_arguments(arguments, status, message, tool):
-    found, _, errors = tool(*arguments)
-    assert found == status
-    assert message in errors
-
-
-def test_tool_ends_cleanly_on_ctrl_c(data):
-    pipe = image(data, 4)
-    pipe.unlink()
-    os.mkfifo(pipe)  # a worker that reads from it waits for ever
-    arguments = ("--work-dir", str(data.parent / "work"), "--workers", "2")
-    command = [sys.executable, "tools/check_dataset.py", SHAPES, *arguments]
-    process = subprocess.Popen(
-        [*command, "--cfg-options", f"data_root={data}"],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    writer = wait_for_reader(pipe)
-    os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
-    os.close(writer)
-    assert process.returncode == 130
-    assert "interrupted: not all was checked" in errors
-    assert "Traceback" not in errors
-
-
-def wait_for_reader(pipe: Path) -> int:
-    for _ in range(600):
-        try:
-            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
-        except OSError:  # nobody reads yet
-            time.sleep(0.1)
-    raise TimeoutError(pipe)
-
-
-def test_help_imports_nothing_heavy():
-    code = (
-        "import runpy, sys\n"
-        "try: runpy.run_path(sys.argv[1], run_name='__main__')\n"
-        "except SystemExit: pass\n"
-        "assert not {'torch', 'mmengine', 'lsnet_mm', 'PIL'} & set(sys.modules)"
-    )
-    command = [sys.executable, "-c", code, str(ROOT / "tools/check_dataset.py"), "--help"]
-    environment = {"PYTHONPATH": str(ROOT / "tools"), "PATH": "/usr/bin:/bin"}
-    shown = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-    assert "--sample N" in shown.stdout

@@ -339,9 +339,7 @@ def test_slurm_variables_are_translated(monkeypatch, tmp_path):
     assert values == ["3", "4", "1", "2", "n3", "29500"]
 
 
-@pytest.mark.parametrize(
-    "tool", ["train.py", "test.py", "make_shapes.py", "check_dataset.py", "benchmark.py"]
-)
+@pytest.mark.parametrize("tool", ["train.py", "test.py", "make_shapes.py", "benchmark.py"])
 def test_help_imports_nothing_heavy(tool):
     code = (
         "import runpy, sys\n"

@@ -1,27 +1,12 @@
 # UperNet with mmseg's defaults on all four stages of LSNet-T. Neither head counts on a stride:
 # UPerHead fuses at the finest map, here stride 8, and pools the coarsest, 8x8 of a 512x512 crop.
 # The auxiliary head supervises the last but one stage, as in the R50 original; there stride 32.
-norm_cfg = dict(type="SyncBN", requires_grad=True)
+_base_ = "fpn_lsnet.py"
+
 model = dict(
-    type="EncoderDecoder",
-    data_preprocessor=dict(
-        type="SegDataPreProcessor",
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        pad_val=0,
-        seg_pad_val=255,
-        size=(512, 512),
-    ),
-    backbone=dict(
-        type="LSNet",
-        arch="t",
-        init_cfg=dict(
-            type="Pretrained",
-            checkpoint="https://huggingface.co/jameslahm/lsnet/resolve/main/lsnet_t.pth",
-        ),
-    ),
+    neck=None,
     decode_head=dict(
+        _delete_=True,
         type="UPerHead",
         in_channels=[64, 128, 256, 384],
         in_index=[0, 1, 2, 3],
@@ -29,7 +14,7 @@ model = dict(
         channels=512,
         dropout_ratio=0.1,
         num_classes=150,
-        norm_cfg=norm_cfg,
+        norm_cfg=_base_.norm_cfg,
         align_corners=False,
         loss_decode=dict(type="CrossEntropyLoss", use_sigmoid=False, loss_weight=1.0),
     ),
@@ -42,10 +27,8 @@ model = dict(
         concat_input=False,
         dropout_ratio=0.1,
         num_classes=150,
-        norm_cfg=norm_cfg,
+        norm_cfg=_base_.norm_cfg,
         align_corners=False,
         loss_decode=dict(type="CrossEntropyLoss", use_sigmoid=False, loss_weight=0.4),
     ),
-    train_cfg=dict(),
-    test_cfg=dict(mode="whole"),
 )

@@ -1,0 +1,12 @@
+"""Data to be damaged."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def data(shapes, tmp_path) -> Path:
+    """A copy of the Shapes set, to be damaged."""
+    return Path(shutil.copytree(shapes, tmp_path / "data"))
