@@ -1,15 +1,17 @@
 """SKA in plain torch: any device, any floating dtype, any memory format.
 
-One pass over the output per kernel tap, in place and on shifted views: nothing is padded or
-unfolded, so the extra memory is one accumulator at most.
+Maps are taken as one long row, in which a tap is a shift: sums of products are built in place from
+shifted views, one pass per tap or, for the weights' gradient, one per channel of a set. Nothing is
+unfolded, and the passes run over whole maps even where these are 7 x 7. The weights that would
+reach around a row's end are set to zero, in a copy.
 """
 
 from collections.abc import Iterator
+from math import isqrt
 
 import torch
 from torch import Tensor
-
-Window = tuple[slice, slice]
+from torch.nn import functional as F
 
 
 def accumulator_dtype(x: Tensor, w: Tensor) -> torch.dtype:
@@ -19,50 +21,90 @@ def accumulator_dtype(x: Tensor, w: Tensor) -> torch.dtype:
 
 def forward(x: Tensor, w: Tensor) -> Tensor:
     """``y`` of :func:`lsnet_mm.ops.ska`: shape, dtype and memory format of ``x``."""
+    x_format, _ = _formats(x)
     dtype = accumulator_dtype(x, w)
-    y = torch.zeros_like(x, dtype=dtype)
-    xs, ys = (_by_set(t, w.shape[1]) for t in (x.to(dtype), y))
-    for k, out, tap in _taps(w):
-        ys[(..., *out)].addcmul_(xs[(..., *tap)], _tap_weight(w, k, out, dtype))
-    return y.to(x.dtype)
+    y = torch.empty_like(x, dtype=dtype, memory_format=x_format)
+    ys, xs = (_rows(t, w.shape[1]) for t in (y, x.to(dtype, memory_format=x_format)))
+    _sum_products(
+        (ys.narrow(3, *out), xs.narrow(3, *tap), wk.narrow(3, *out)) for wk, out, tap in _taps(x, w)
+    )
+    return _like(x, y)
 
 
 def backward(grad: Tensor, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients of :func:`forward` by ``x`` and ``w`` for ``grad``, the gradient of ``y``."""
-    dtype = accumulator_dtype(x, w)
-    grad_x, grad_w = torch.zeros_like(x, dtype=dtype), torch.zeros_like(w)
-    gs, xs, gxs = (_by_set(t, w.shape[1]) for t in (grad.to(dtype), x.to(dtype), grad_x))
-    for k, out, tap in _taps(w):
-        gxs[(..., *tap)].addcmul_(gs[(..., *out)], _tap_weight(w, k, out, dtype))
-        grad_w[(slice(None), slice(None), k, *out)] = (gs[(..., *out)] * xs[(..., *tap)]).sum(1)
-    return grad_x.to(x.dtype), grad_w
+    x_format, w_format = _formats(x)
+    dtype, sets = accumulator_dtype(x, w), w.shape[1]
+    grad_x = torch.empty_like(x, dtype=dtype, memory_format=x_format)
+    gs = _rows(grad.to(dtype, memory_format=x_format), sets)
+    gxs = _rows(grad_x, sets)
+    _sum_products(
+        (gxs.narrow(3, *tap), gs.narrow(3, *out), wk.narrow(3, *out))
+        for wk, out, tap in _taps(x, w)
+    )
+
+    size, width, length = isqrt(w.shape[2]), x.shape[3], gs.shape[3]
+    reach = size // 2 * (width + 1)
+    row = x.to(dtype, memory_format=x_format).flatten(2).unsqueeze(2)  # 4-d: padding keeps formats
+    xs = _rows(F.pad(row, (reach, reach)), sets)
+    windows = xs.unfold(3, length + size - 1, width).unfold(4, length, 1)
+    grad_w = torch.empty_like(w, dtype=dtype, memory_format=w_format)
+    taps = grad_w.flatten(3).unflatten(2, (size, size))
+    by_channel = zip(gs.unbind(1), windows.unbind(1), strict=True)
+    _sum_products((taps, g[:, :, None, None], window) for g, window in by_channel)
+    _clear_wrapped(grad_w)
+    return _like(x, grad_x), _like(w, grad_w)
 
 
-def _by_set(x: Tensor, sets: int) -> Tensor:
-    """View (N, C, H, W) as (N, C / sets, sets, H, W): channel ``c`` is of set ``c % sets``."""
-    return x.unflatten(1, (x.shape[1] // sets, sets))
+def _sum_products(terms: Iterator[tuple[Tensor, Tensor, Tensor]]) -> None:
+    """For each ``(total, a, b)`` add ``a * b`` to ``total``, which the first one initialises."""
+    total, a, b = next(terms)
+    torch.mul(a, b, out=total)
+    for total, a, b in terms:
+        total.addcmul_(a, b)
 
 
-def _tap_weight(w: Tensor, k: int, out: Window, dtype: torch.dtype) -> Tensor:
-    """Weights of tap ``k`` in the window ``out``, (N, 1, sets, h, w)."""
-    return w[(slice(None), slice(None), k, *out)].to(dtype).unsqueeze(1)
+def _formats(x: Tensor) -> tuple[torch.memory_format, torch.memory_format]:
+    """Memory formats to compute in, of maps like ``x`` and of weights."""
+    if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
+        return torch.channels_last, torch.channels_last_3d
+    return torch.contiguous_format, torch.contiguous_format
 
 
-def _taps(w: Tensor) -> Iterator[tuple[int, Window, Window]]:
-    """Yield each tap's index, the window of outputs it reaches, and the window of inputs it reads.
+def _like(x: Tensor, result: Tensor) -> Tensor:
+    """``result`` in the dtype and strides that ``empty_like(x)`` has; itself if it has them."""
+    if result.dtype == x.dtype and result.stride() == x.stride():
+        return result
+    return torch.empty_like(x).copy_(result)
 
-    Taps that fall outside the map for every output are left out: that is the zero padding.
+
+def _rows(x: Tensor, sets: int) -> Tensor:
+    """View (N, C, H, W) as (N, C / sets, sets, H * W): channel ``c`` is of set ``c % sets``."""
+    return x.flatten(2).unflatten(1, (x.shape[1] // sets, sets))
+
+
+def _taps(x: Tensor, w: Tensor) -> Iterator[tuple[Tensor, tuple[int, int], tuple[int, int]]]:
+    """Yield for each tap its weights, the span of outputs it reaches and that of its inputs.
+
+    The weights are (N, 1, sets, H * W), spans start and length. The centre comes first: it
+    reaches all outputs. Taps that fall outside the map for every output are left out.
     """
+    w = w.to(accumulator_dtype(x, w), copy=True, memory_format=_formats(x)[1])
+    _clear_wrapped(w)
     taps, height, width = w.shape[2:]
-    size = round(taps**0.5)
-    for k in range(taps):
-        di, dj = k // size - size // 2, k % size - size // 2
-        if abs(di) < height and abs(dj) < width:
-            out = _window(-di, height), _window(-dj, width)
-            tap = _window(di, height), _window(dj, width)
-            yield k, out, tap
+    size, length = isqrt(taps), height * width
+    weights = w.flatten(3).unsqueeze(1).unbind(3)
+    for k in sorted(range(taps), key=lambda k: k != taps // 2):
+        shift = (k // size - size // 2) * width + k % size - size // 2
+        if abs(shift) < length:
+            inside = length - abs(shift)
+            yield weights[k], (max(-shift, 0), inside), (max(shift, 0), inside)
 
 
-def _window(shift: int, length: int) -> slice:
-    """Positions of ``range(length)`` that are still inside after moving back by ``shift``."""
-    return slice(max(shift, 0), length + min(shift, 0))
+def _clear_wrapped(w: Tensor) -> None:
+    """Zero what ``w`` (N, sets, K * K, H, W) says of columns left and right of the map."""
+    size, width = isqrt(w.shape[2]), w.shape[4]
+    by_column = w.unflatten(2, (size, size)).unbind(3)
+    for dj in range(1, size // 2 + 1):
+        by_column[size // 2 - dj][..., :dj] = 0
+        by_column[size // 2 + dj][..., max(width - dj, 0) :] = 0
