@@ -18,6 +18,15 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         'key="[a,b]"; no white space inside a value',
     )
     parser.add_argument(
+        "--compile",
+        nargs="?",
+        const="default",
+        choices=["default", "reduce-overhead", "max-autotune"],
+        metavar="MODE",
+        help="torch.compile the networks: faster after some minutes; reduce-overhead (CUDA graphs) "
+        "is for images of one size, max-autotune takes longest",
+    )
+    parser.add_argument(
         "--launcher",
         choices=["none", "pytorch", "slurm", "mpi"],
         default="none",

@@ -1,5 +1,7 @@
 """Hooks that mmengine lacks."""
 
+import os
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +18,18 @@ from lsnet_mm.models.pretrained import classifier_state
 from .data import class_counts, class_misfits
 
 DERIVED = "attention_bias_idxs"  # computed by the model, whatever a file says
+
+# What torch.compile takes whole. The rest (targets, proposals, losses) works on lists of lengths
+# that differ from image to image.
+COMPILED_PARTS = (
+    "backbone",
+    "neck",
+    "rpn_head",
+    "bbox_head",
+    "decode_head",
+    "auxiliary_head",
+    "head",
+)
 
 
 @HOOKS.register_module()
@@ -116,6 +130,40 @@ class FoldHook(Hook):
         from lsnet_mm.deploy import fold  # here, as it brings in mmcv
 
         fold(_unwrap(runner.model))
+
+
+@HOOKS.register_module()
+class CompileHook(Hook):
+    """Compile the networks within a detector, segmentor or classifier with ``torch.compile``.
+
+    That is backbone, neck and dense heads, in place: names of weights stay. The second image size
+    makes the compiled graphs take any.
+
+    Args:
+        mode: torch.compile's: ``'default'``, ``'reduce-overhead'`` (CUDA graphs, for images of one
+            size) or ``'max-autotune'``.
+    """
+
+    def __init__(self, mode: str = "default") -> None:
+        self.mode = mode
+
+    def before_run(self, runner: Runner) -> None:
+        """Mark for compilation, which comes with the first batch.
+
+        Raises:
+            InputError: If the model runs on a CPU and there is no C++ compiler.
+        """
+        model = _unwrap(runner.model)
+        compiler = os.environ.get("CXX", "g++")
+        if next(model.parameters()).device.type == "cpu" and not shutil.which(compiler):
+            raise InputError(
+                f"--compile needs a C++ compiler for CPUs and found no {compiler}: install one "
+                "(Debian: apt-get install g++), name it in CXX, or leave --compile out"
+            )
+        for name in COMPILED_PARTS:
+            if isinstance(part := getattr(model, name, None), nn.Module):
+                part.compile(mode=self.mode)
+        runner.logger.info("Compiling: the first batches take minutes.")
 
 
 @HOOKS.register_module()

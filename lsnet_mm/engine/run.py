@@ -34,6 +34,8 @@ def train(args: argparse.Namespace) -> None:
         cfg.resume = True
         cfg.load_from = None if args.resume == "auto" else _existing(args.resume)
     _add_hook(cfg, dict(type="CheckpointFitHook", strict=bool(cfg.get("resume"))))
+    if args.compile:
+        _add_hook(cfg, dict(type="CompileHook", mode=args.compile))
     check_paths(cfg, ("train_dataloader", "val_dataloader"))
     set_up_launcher(cfg)
     with explain_empty_data(), explain_damaged_checkpoint(cfg.get("load_from")):
@@ -54,6 +56,8 @@ def test(args: argparse.Namespace) -> dict[str, float]:
     _add_hook(cfg, dict(type="CheckpointFitHook", strict=True))
     if args.fold:
         _add_hook(cfg, dict(type="FoldHook"))
+    if args.compile:
+        _add_hook(cfg, dict(type="CompileHook", mode=args.compile))
     if args.show or args.show_dir:
         draw_predictions(cfg, args.show_dir, args.show, args.wait_time)
     if args.tta:

@@ -65,7 +65,7 @@ class FFN(nn.Module):
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
         self.pw1 = ConvBN(channels, hidden)
-        self.act = nn.ReLU()
+        self.act = nn.ReLU(inplace=True)
         self.pw2 = ConvBN(hidden, channels, bn_weight=0)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ class LKP(nn.Module):
         hidden = dim // 2
         self.sets, self.taps = dim // group_size, small_kernel**2
         self.cv1 = ConvBN(dim, hidden)
-        self.act = nn.ReLU()
+        self.act = nn.ReLU(inplace=True)
         self.cv2 = ConvBN(hidden, hidden, large_kernel, groups=hidden)
         self.cv3 = ConvBN(hidden, hidden)
         self.cv4 = nn.Conv2d(hidden, self.sets * self.taps, 1)

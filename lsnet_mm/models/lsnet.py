@@ -109,9 +109,9 @@ class LSNet(BaseModule):
         stem = channels[0]
         self.patch_embed = nn.Sequential(
             ConvBN(3, stem // 4, 3, 2),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             ConvBN(stem // 4, stem // 2, 3, 2),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             ConvBN(stem // 2, stem, 3, 2),
         )
         for i in range(self.num_stages):

@@ -124,6 +124,7 @@ def arguments(detector: str, checkpoint, data, work_dir) -> Namespace:
         tta=False,
         out=None,
         fold=False,
+        compile=None,
     )
 
 

@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 from argparse import Namespace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.visualization import Visualizer
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from lsnet_mm import engine
 from lsnet_mm.engine import distributed
@@ -24,7 +26,7 @@ SHAPES = str(ROOT / "tests/configs/tiny_retinanet_shapes.py")
 
 def arguments(config: str, work_dir: Path, *options: str, **others) -> Namespace:
     common = dict(config=config, work_dir=str(work_dir), cfg_options=list(options), launcher="none")
-    train = dict(resume=None, amp=False, auto_scale_lr=False)
+    train = dict(resume=None, amp=False, auto_scale_lr=False, compile=None)
     test = dict(show=False, show_dir=None, wait_time=0, tta=False, out=None, fold=False)
     return Namespace(**{**common, **train, **test, **others})
 
@@ -89,6 +91,34 @@ def test_test_measures_draws_and_dumps(tta, trained, shapes, tmp_path):
     predictions = pickle.loads((tmp_path / "out.pkl").read_bytes())
     assert len(predictions) == 6
     assert {"bboxes", "scores", "labels"} <= set(predictions[0]["pred_instances"])
+
+
+def test_compiled_training_and_testing_end_as_eager_ones(shapes, tmp_path, monkeypatch):
+    graphs = CompileCounterWithBackend("eager")  # the default one compiles for minutes
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=graphs))
+    options = (f"data_root={shapes}", "train_cfg.max_epochs=1")
+    results = {}
+    for compile in ("default", None):
+        before = graphs.frame_count
+        folder = tmp_path / str(compile)
+        run_train(arguments(SHAPES, folder, *options, compile=compile))
+        weights = str(folder / "epoch_1.pth")
+        run_test(
+            arguments(SHAPES, folder, *options, checkpoint=weights, fold=True, compile=compile)
+        )
+        assert (graphs.frame_count > before) == bool(compile)
+        results[compile] = torch.load(weights, weights_only=False)["state_dict"]
+    assert results["default"].keys() == results[None].keys()
+    for name, value in results[None].items():
+        torch.testing.assert_close(results["default"][name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_compiling_without_a_compiler_is_refused_before_training(shapes, tmp_path, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    options = f"data_root={shapes}"
+    with pytest.raises(InputError, match=r"--compile needs a C\+\+ compiler.*no-such-compiler"):
+        run_train(arguments(SHAPES, tmp_path, options, compile="default"))
+    assert not list(tmp_path.glob("*.pth"))
 
 
 def test_mask_rcnn_trains_and_measures_masks(shapes_as_coco, tmp_path):
