@@ -38,9 +38,9 @@ def pick(count: int, wanted: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(count, wanted)).round().astype(np.int64))
 
 
-def shrink(image: Image.Image) -> Image.Image:
-    """Return an image in RGB, turned upright, and scaled to fit ``CELL``."""
-    return ImageOps.contain(ImageOps.exif_transpose(image).convert("RGB"), CELL)
+def shrink(image: Image.Image, size: tuple[int, int] = CELL) -> Image.Image:
+    """Return an image in RGB, turned upright, and scaled to fit a width and height."""
+    return ImageOps.contain(ImageOps.exif_transpose(image).convert("RGB"), size)
 
 
 def paint(image: Image.Image, mask: np.ndarray, colour: Colour) -> None:
