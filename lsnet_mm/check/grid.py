@@ -50,13 +50,17 @@ def paint(image: Image.Image, mask: np.ndarray, colour: Colour) -> None:
 
 
 def frame(
-    image: Image.Image, box: tuple[float, float, float, float], name: str, colour: Colour
+    image: Image.Image,
+    box: tuple[float, float, float, float],
+    name: str,
+    colour: Colour,
+    text: int = 10,
 ) -> None:
-    """Draw a box (left, top, right, bottom, in thumbnail pixels) with its name."""
+    """Draw a box (left, top, right, bottom, in pixels) with its name, ``text`` pixels high."""
     draw = ImageDraw.Draw(image)
     left, top, right, bottom = box
     draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=2)
-    font = ImageFont.load_default(10)
+    font = ImageFont.load_default(text)
     corner = (max(left, 0) + 2, max(top, 0) + 1)
     draw.rectangle(draw.textbbox(corner, name, font), fill=colour)
     draw.text(corner, name, fill=_readable_on(colour), font=font)

@@ -182,7 +182,7 @@ def read_tests(work_dir: Path) -> dict[str, dict[str, float]]:
 def read_environment(work_dir: Path) -> dict[str, str]:
     """Versions, machine and seed that the newest run logged; empty if there is no log."""
     for folder in reversed(run_folders(work_dir)):
-        head, found, tail = _log(folder).partition("System environment:")
+        _, found, tail = _log(folder).partition("System environment:")
         if found:
             return dict(_settings(tail.partition("Config:")[0]))
     return {}

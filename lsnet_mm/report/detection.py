@@ -26,6 +26,7 @@ SCORE = 0.3  # from which a detection is counted and drawn
 OVERLAP = 0.5  # IoU from which it is of an object
 NONE, IGNORED = -1, -2  # of no object; of an area where detections do not count
 NAMES = ("AP", "AP50", "AP75")
+TEXT = 14  # height of names in pictures, in pixels
 
 
 @dataclass
@@ -87,9 +88,7 @@ def measure(dataset: BaseDataset, predictions: Sequence[dict[str, Any]]) -> Resu
         f"with an IoU of {OVERLAP} or more, whatever its class. Objects that none takes were "
         "found as background: missed; detections of none have background as their true class.",
         order="F1 of its detections",
-        cases=[
-            _case(infos[i], found[i], counts[i], classes, palette) for i in worst_first(counts)
-        ],
+        cases=[_case(infos[i], found[i], counts[i], classes, palette) for i in worst_first(counts)],
     )
 
 
@@ -155,9 +154,7 @@ def _entries(image_id: int, seen: Objects, category_ids: Sequence[int], kind: st
             score=float(score),
             **({"bbox": box} if kind == "bbox" else {"segmentation": mask}),
         )
-        for box, label, score, mask in zip(
-            boxes, seen.labels, seen.scores, seen.masks, strict=True
-        )
+        for box, label, score, mask in zip(boxes, seen.labels, seen.scores, seen.masks, strict=True)
     ]
 
 
@@ -262,15 +259,16 @@ def _case(
     objects, right = count[:-1].sum(), count.trace()
     missed, false = count[:-1, -1].sum(), count[-1, :-1].sum()
     wrong = objects - right - missed
-    note = f"{objects} objects: {right} right, {missed} missed, {wrong} of another class; "
     size = info["width"], info["height"]
     image = load_image(info["img_path"])
-    drawn = seen.take(np.flatnonzero(seen.scores >= SCORE)[::-1])  # the best on top
+    truth, drawn = _annotated(info, False), seen.take(np.flatnonzero(seen.scores >= SCORE)[::-1])
+    if not any(mask is not None for mask in seen.masks):  # of a detector of boxes
+        truth.masks = [None] * len(truth.masks)
     return Case(
         osp.basename(info["img_path"]),
-        note + f"{false} false",
+        f"right {right} of {objects}, missed {missed}, of another class {wrong}, false {false}",
         {
-            "ground truth": _draw(image, size, _annotated(info, False), classes, palette),
+            "ground truth": _draw(image, size, truth, classes, palette),
             "predictions": _draw(image, size, drawn, classes, palette),
         },
         {},
@@ -293,5 +291,5 @@ def _draw(
         objects.boxes * scale, objects.labels, objects.scores, strict=True
     ):
         name = classes[label] if np.isnan(score) else f"{classes[label]} {score:.2f}"
-        frame(picture, tuple(box.tolist()), name, palette[label])
+        frame(picture, tuple(box.tolist()), name, palette[label], TEXT)
     return picture

@@ -77,6 +77,7 @@ def plot(title: str, unit: str, lines: Sequence[Line], log: bool | None = None) 
             axes.plot(places, values, color=colour, label=line.label, **DRAWN[line.style])
         if log or (log is None and _spread(lines) > LOG_RATIO):
             axes.set_yscale("log")
+        axes.set_xlim(left=0)
         axes.set_xlabel(unit)
         figure.legend(loc="outside upper left", ncols=2 if len(lines) < 5 else 3, fontsize=9)
         text = StringIO()

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from mmengine.dataset import BaseDataset
-from PIL import Image
+from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from lsnet_mm.check.files import load_image
@@ -124,7 +124,8 @@ def _case(
 
 
 def _draw(image: Image.Image, labels: np.ndarray, palette: Sequence[Colour]) -> Image.Image:
-    picture = shrink(image, PICTURE)
+    # In grey, so that all colour is that of classes.
+    picture = ImageOps.grayscale(shrink(image, PICTURE)).convert("RGB")
     for label in np.unique(labels[labels < len(palette)]):
         paint(picture, labels == label, palette[label])
     return picture

@@ -73,8 +73,10 @@ def judge(
     trained = bool(history.runs)
     found = list(_compare(history, published) if trained else _compare_final(tested, published))
     notes = [published.note] if published.note else []
-    notes += [f"It departs from the published recipe: {d}." for d in _departures(
-        cfg, published, processes if trained else None)]
+    notes += [
+        f"It departs from the published recipe: {d}."
+        for d in _departures(cfg, published, processes if trained else None)
+    ]
     if not found:
         return Verdict("none", "Too early to compare with the published run.", [], notes)
     if all(comparison.fine for comparison in found):
