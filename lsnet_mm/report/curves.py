@@ -179,13 +179,10 @@ def read_tests(work_dir: Path) -> dict[str, dict[str, float]]:
     return found
 
 
-def read_environment(work_dir: Path) -> dict[str, str]:
-    """Versions, machine and seed that the newest run logged; empty if there is no log."""
-    for folder in reversed(run_folders(work_dir)):
-        _, found, tail = _log(folder).partition("System environment:")
-        if found:
-            return dict(_settings(tail.partition("Config:")[0]))
-    return {}
+def read_environment(folder: Path) -> dict[str, str]:
+    """Versions, machine and seed that the run of a folder logged; empty if there is no log."""
+    _, _, tail = _log(folder).partition("System environment:")
+    return dict(_settings(tail.partition("Config:")[0]))
 
 
 def _settings(text: str) -> Iterator[tuple[str, str]]:

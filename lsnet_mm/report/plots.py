@@ -46,8 +46,8 @@ class Line(NamedTuple):
 
 
 DRAWN = {
-    "line": dict(linewidth=1.6),
-    "faint": dict(linewidth=1.0, alpha=0.45),
+    "line": dict(linewidth=1.2),
+    "faint": dict(linewidth=0.8, alpha=0.45),
     "dots": dict(linewidth=1.6, marker="o", markersize=4),
     "published": dict(linewidth=1.4, marker="s", markersize=3.5, linestyle="--", alpha=0.8),
 }
@@ -77,6 +77,7 @@ def plot(title: str, unit: str, lines: Sequence[Line], log: bool | None = None) 
             axes.plot(places, values, color=colour, label=line.label, **DRAWN[line.style])
         if log or (log is None and _spread(lines) > LOG_RATIO):
             axes.set_yscale("log")
+            axes.yaxis.set_major_formatter("{x:g}")
         axes.set_xlim(left=0)
         axes.set_xlabel(unit)
         figure.legend(loc="outside upper left", ncols=2 if len(lines) < 5 else 3, fontsize=9)

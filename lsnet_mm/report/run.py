@@ -69,7 +69,11 @@ def report(args: argparse.Namespace) -> Path:
         InputError: If the folder has no run, or a file that is named cannot be used.
     """
     work_dir = Path(args.work_dir)
-    config = _find_config(work_dir)
+    newest = _newest_config(work_dir)
+    history, tests = read_history(work_dir), read_tests(work_dir)
+    folder = work_dir / history.runs[-1].name if history.runs else run_folders(work_dir)[-1]
+    environment = read_environment(folder)
+    config = _own_config(folder, newest)
     cfg = load_config(
         argparse.Namespace(
             config=str(config),
@@ -78,16 +82,13 @@ def report(args: argparse.Namespace) -> Path:
             launcher="none",
         )
     )
-    history, tests, environment = (
-        read(work_dir) for read in (read_history, read_tests, read_environment)
-    )
     results, source = _results(args, work_dir, deepcopy(cfg))
-    published = CURVES.get(config.stem)
+    published = CURVES.get(newest.stem)
     processes = environment.get("GPU number", "")
     tested = list(tests.values())[-1] if tests else results.numbers if results else {}
     page = render(
         Report(
-            name=config.stem,
+            name=newest.stem,
             work_dir=work_dir,
             cfg=cfg,
             history=history,
@@ -99,7 +100,7 @@ def report(args: argparse.Namespace) -> Path:
             results=results,
             source=source,
             environment=environment,
-            commands=list(_commands(config, history, processes)),
+            commands=list(_commands(config, work_dir, history, processes)),
         )
     )
     out = Path(args.out or work_dir / "report.html")
@@ -108,8 +109,8 @@ def report(args: argparse.Namespace) -> Path:
     return out
 
 
-def _find_config(work_dir: Path) -> Path:
-    """The config that the newest run left in its folder."""
+def _newest_config(work_dir: Path) -> Path:
+    """The config, by its own name, of the folder's last run."""
     if not work_dir.is_dir():
         raise InputError(f"work folder not found: {work_dir}")
     configs = sorted(work_dir.glob("*.py"), key=osp.getmtime)
@@ -119,6 +120,14 @@ def _find_config(work_dir: Path) -> Path:
             "and time, as tools/train.py and tools/test.py leave them in their --work-dir"
         )
     return configs[-1]
+
+
+def _own_config(folder: Path, newest: Path) -> Path:
+    """The config that a run kept with its scalars, if a later test has replaced the named one."""
+    kept = folder / "vis_data" / "config.py"
+    if not kept.is_file() or kept.read_text() == newest.read_text():
+        return newest
+    return kept
 
 
 def _results(args: argparse.Namespace, work_dir: Path, cfg: Config) -> tuple[Results | None, str]:
@@ -145,12 +154,12 @@ def _results(args: argparse.Namespace, work_dir: Path, cfg: Config) -> tuple[Res
         return None, f"There are no predictions: {error}"
 
 
-def _commands(config: Path, history: History, processes: str) -> Iterator[str]:
+def _commands(config: Path, work_dir: Path, history: History, processes: str) -> Iterator[str]:
     """Commands that repeat the run with the settings that it was found to have."""
     if not history.runs:
         yield f"python tools/test.py {shlex.quote(str(config))} CHECKPOINT"
         return
-    folder = f"--work-dir {shlex.quote(str(config.parent))}_again"
+    folder = f"--work-dir {shlex.quote(f'{work_dir}_again')}"
     if processes.isdigit() and int(processes) > 1:
         yield f"tools/dist_train.sh {shlex.quote(str(config))} {processes} {folder}"
     else:
