@@ -78,7 +78,7 @@ def judge(
         for d in _departures(cfg, published, processes if trained else None)
     ]
     if not found:
-        return Verdict("none", "Too early to compare with the published run.", [], notes)
+        return Verdict("none", "There is nothing yet to compare with the published run.", [], notes)
     if all(comparison.fine for comparison in found):
         return Verdict("good", "On track: no worse than published, within tolerance.", found, notes)
     worse = ", ".join(comparison.what for comparison in found if not comparison.fine)
@@ -135,10 +135,9 @@ def loss_until(history: History, iteration: int) -> float | None:
 
 def _departures(cfg: Config, published: Published, processes: int | None) -> Iterator[str]:
     train_cfg = cfg.get("train_cfg") or {}
-    length = train_cfg.get("max_epochs") or train_cfg.get("max_iters")
-    if length and length != published.length:
-        unit = "epochs" if train_cfg.get("max_epochs") else "iterations"
-        yield f"{length} {unit} instead of {published.length}"
+    for key in ("max_epochs", "max_iters"):
+        if train_cfg.get(key, published.length) != published.length:
+            yield f"{key}={train_cfg[key]} instead of {published.length}"
     batch = (cfg.get("train_dataloader") or {}).get("batch_size")
     if batch and processes and batch * processes != published.batch:
-        yield f"steps of {batch * processes} images instead of {published.batch}"
+        yield f"a total batch of {batch * processes} instead of {published.batch}"

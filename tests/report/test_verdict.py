@@ -69,7 +69,7 @@ def early(losses: dict[int, float]) -> History:
 def test_first_losses_are_compared_before_an_epoch_is_over(losses, status):
     verdict = judge(early(losses), {}, T, RECIPE, 8)
     assert verdict.status == status
-    assert ("Too early" in verdict.title) == (status == "none")
+    assert ("nothing yet" in verdict.title) == (status == "none")
 
 
 @pytest.mark.parametrize(("loss", "status"), [(0.999 * 1.14, "good"), (0.999 * 1.2, "bad")])
@@ -88,8 +88,8 @@ def test_departures_from_the_recipe_are_named():
     cfg = Config(dict(train_cfg=dict(max_epochs=1), train_dataloader=dict(batch_size=2)))
     notes = judge(run_of(1), {}, T, cfg, 1).notes
     assert [note.partition(": ")[2] for note in notes] == [
-        "1 epochs instead of 12.",
-        "steps of 2 images instead of 16.",
+        "max_epochs=1 instead of 12.",
+        "a total batch of 2 instead of 16.",
     ]
     assert judge(run_of(1), {}, T, RECIPE, None).notes == []  # who knows how many GPUs
 
