@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -51,6 +51,22 @@ class Objects:
         return Objects(self.boxes[chosen], self.labels[chosen], self.scores[chosen], masks)
 
 
+class Tally(NamedTuple):
+    """Objects and detections of an image.
+
+    Attributes:
+        right: Objects found.
+        wrong: Objects taken for another class.
+        missed: Objects not found.
+        false: Detections of no object.
+    """
+
+    right: int
+    wrong: int
+    missed: int
+    false: int
+
+
 def measure(dataset: BaseDataset, predictions: Sequence[dict[str, Any]]) -> Results:
     """Measure detections by COCO's AP, count confusions and draw the worst images.
 
@@ -68,8 +84,11 @@ def measure(dataset: BaseDataset, predictions: Sequence[dict[str, Any]]) -> Resu
     infos = [dataset.get_data_info(i) for i in range(len(dataset))]
     found = [_detected(prediction["pred_instances"]) for prediction in predictions]
     numbers, columns = _precisions(dataset, infos, found)
-    counts = [_confusion(info, seen, len(classes)) for info, seen in zip(infos, found, strict=True)]
-    confusion = sum(counts)
+    confusion, tallies = np.zeros((len(classes) + 1,) * 2, np.int64), []
+    for info, seen in zip(infos, found, strict=True):
+        counts = _confusion(info, seen, len(classes))
+        confusion += counts
+        tallies.append(tally(counts))
     right, true, answered = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
     columns["recall"] = percent(right, true)[:-1]
     columns["precision"] = percent(right, answered)[:-1]
@@ -88,7 +107,9 @@ def measure(dataset: BaseDataset, predictions: Sequence[dict[str, Any]]) -> Resu
         f"with an IoU of {OVERLAP} or more, whatever its class. Objects that none takes were "
         "found as background: missed; detections of none have background as their true class.",
         order="F1 of its detections",
-        cases=[_case(infos[i], found[i], counts[i], classes, palette) for i in worst_first(counts)],
+        cases=[
+            _case(infos[i], found[i], tallies[i], classes, palette) for i in worst_first(tallies)
+        ],
     )
 
 
@@ -231,17 +252,16 @@ def _confusion(info: dict[str, Any], seen: Objects, classes: int) -> np.ndarray:
     return count_pairs(np.concatenate(true), np.concatenate(answers), classes + 1)
 
 
-def worst_first(counts: Sequence[np.ndarray]) -> list[int]:
-    """Return the images of least F1, and among equals of most errors, worst first.
+def tally(counts: np.ndarray) -> Tally:
+    """Sum up the confusions of an image, int64 (classes + 1, classes + 1)."""
+    right, missed, false = counts.trace(), counts[:-1, -1].sum(), counts[-1, :-1].sum()
+    return Tally(*map(int, (right, counts.sum() - right - missed - false, missed, false)))
 
-    Args:
-        counts: Confusions in each image, (classes + 1, classes + 1).
-    """
-    right = np.array([count.trace() for count in counts])
-    # An object taken for another class is an error of both: missed and false.
-    missed = np.array([count[:-1].sum() for count in counts]) - right
-    false = np.array([count[:, :-1].sum() for count in counts]) - right
-    errors = missed + false
+
+def worst_first(tallies: Sequence[Tally]) -> list[int]:
+    """Return the images of least F1, and among equals of most errors, worst first."""
+    right, wrong, missed, false = np.array(tallies).T
+    errors = 2 * wrong + missed + false  # another class is an object missed and a false one
     f1 = np.where(errors > 0, 2 * right / np.maximum(2 * right + errors, 1), 1)
     return np.lexsort((-errors, f1))[:WORST].tolist()
 
@@ -252,13 +272,11 @@ def worst_first(counts: Sequence[np.ndarray]) -> list[int]:
 def _case(
     info: dict[str, Any],
     seen: Objects,
-    count: np.ndarray,
+    counts: Tally,
     classes: Sequence[str],
     palette: Sequence[Colour],
 ) -> Case:
-    objects, right = count[:-1].sum(), count.trace()
-    missed, false = count[:-1, -1].sum(), count[-1, :-1].sum()
-    wrong = objects - right - missed
+    right, wrong, missed, false = counts
     size = info["width"], info["height"]
     image = load_image(info["img_path"])
     truth, drawn = _annotated(info, False), seen.take(np.flatnonzero(seen.scores >= SCORE)[::-1])
@@ -266,7 +284,8 @@ def _case(
         truth.masks = [None] * len(truth.masks)
     return Case(
         osp.basename(info["img_path"]),
-        f"right {right} of {objects}, missed {missed}, of another class {wrong}, false {false}",
+        f"right {right} of {right + wrong + missed}, missed {missed}, "
+        f"of another class {wrong}, false {false}",
         {
             "ground truth": _draw(image, size, truth, classes, palette),
             "predictions": _draw(image, size, drawn, classes, palette),

@@ -8,7 +8,7 @@ from mmdet.registry import DATASETS
 from pycocotools import mask as coco_mask
 
 from lsnet_mm.check.coco import decode_mask
-from lsnet_mm.report.detection import IGNORED, NONE, match, measure, worst_first
+from lsnet_mm.report.detection import IGNORED, NONE, Tally, match, measure, tally, worst_first
 from tests.configs.recipes import read
 
 
@@ -124,10 +124,13 @@ def test_match_is_the_simple_one():
     assert seen >= {IGNORED, NONE, 0, 1, 2}
 
 
+def test_an_image_is_summed_up():
+    counts = np.array([[5, 1, 2], [0, 7, 3], [4, 0, 0]])
+    assert tally(counts) == (12, 1, 5, 4)
+
+
 def test_worst_are_those_of_least_f1():
-    perfect, none = np.diag([3, 2, 0]), np.zeros((3, 3), int)
-    missed = np.array([[0, 0, 1], [0, 0, 0], [0, 0, 0]])
-    worse = np.array([[0, 0, 4], [0, 0, 0], [2, 0, 0]])
-    swapped = np.array([[1, 1, 0], [0, 2, 0], [0, 0, 0]])  # F1 of 3 / 4
-    false = np.array([[1, 0, 0], [0, 0, 0], [1, 0, 0]])  # and 2 / 3
-    assert worst_first([perfect, missed, none, swapped, worse, false]) == [4, 1, 5, 3, 0, 2]
+    perfect, empty = Tally(5, 0, 0, 0), Tally(0, 0, 0, 0)
+    missed, worse = Tally(0, 0, 1, 0), Tally(0, 0, 4, 2)
+    swapped, false = Tally(3, 1, 0, 0), Tally(1, 0, 0, 1)  # F1 of 3 / 4 and 2 / 3
+    assert worst_first([perfect, missed, empty, swapped, worse, false]) == [4, 1, 5, 3, 0, 2]

@@ -13,6 +13,7 @@ from mmengine.config import Config
 
 from lsnet_mm.errors import InputError
 from lsnet_mm.report import report
+from lsnet_mm.report.curves import run_folders
 from lsnet_mm.report.predictions import find_checkpoint
 from tests.conftest import ROOT
 from tests.engine.test_run import arguments, run_test, run_train
@@ -59,8 +60,9 @@ def test_a_resumed_run_is_one_curve(detection_run, tmp_path):
     options = (f"data_root={data}", "train_cfg.max_epochs=3")
     run_train(arguments(str(config), work_dir, *options, resume="auto"))
     page = report(report_arguments(work_dir, no_predictions=True)).read_text()
-    for run in sorted(path.name for path in work_dir.iterdir() if path.is_dir()):
-        assert f"<tr><th>{run}</th>" in page
+    runs = [folder.name for folder in run_folders(work_dir)]
+    assert len(runs) == 2
+    assert all(f"<tr><th>{run}</th>" in page for run in runs)
     assert "<dt>epoch</dt><dd><b>3</b>" in page
     assert "Predictions were left out (--no-predictions)." in page
     assert "max_epochs=3" in page  # the config is the last run's
