@@ -136,6 +136,8 @@ def _results(args: argparse.Namespace, work_dir: Path, cfg: Config) -> tuple[Res
         return None, "Predictions were left out (--no-predictions)."
     if args.checkpoint and "://" not in args.checkpoint and not osp.isfile(args.checkpoint):
         raise InputError(f"checkpoint not found: {args.checkpoint}")
+    if args.predictions and args.max_images:
+        raise InputError("--max-images does not go with --predictions, which are of all images")
     predictions = read_predictions(Path(args.predictions)) if args.predictions else None
     try:
         dataset = open_dataset(cfg, args.max_images)

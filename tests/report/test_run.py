@@ -113,6 +113,7 @@ def test_a_damaged_image_is_named(dumped, shapes_as_ade20k, segmentation_run, tm
     [
         (dict(checkpoint="none.pth"), "checkpoint not found: none.pth"),
         (dict(predictions="none.pkl"), "predictions not found: none.pkl"),
+        (dict(predictions="a.pkl", max_images=1), "--max-images does not go with --predictions"),
         (dict(work_dir="none"), "work folder not found: none"),
         (dict(work_dir=str(ROOT / "tests")), "there is no run in "),
     ],
