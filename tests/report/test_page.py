@@ -18,7 +18,7 @@ from lsnet_mm.report.page import render, top_confusions
 from lsnet_mm.report.plots import Line, plot
 from lsnet_mm.report.results import Case, Results
 from lsnet_mm.report.run import Report
-from lsnet_mm.report.verdict import Verdict
+from lsnet_mm.report.verdict import Comparison, Verdict
 from tests.report.browser import picture, show
 from tests.report.conftest import NASTY, NASTY_FILE, report_arguments
 
@@ -168,6 +168,23 @@ def test_many_classes_stay_readable(classes, matrix, width, browser, tmp_path):
     assert facts["overflow"] <= 0
     assert page.stat().st_size < SIZE_LIMIT
     assert "a = &#39;&lt;/pre&gt;&lt;b&gt;" in page.read_text()
+
+
+@pytest.mark.parametrize(("status", "color"), [("good", "18, 120, 58"), ("bad", "179, 38, 30")])
+def test_verdict_is_plain(status, color, browser, tmp_path):
+    compared = Comparison("box AP", "epoch 7", 27.1, 29.8, 28.3, status == "good")
+    made = made_up(3)
+    made.verdict = Verdict(status, "A title.", [compared], ["A note."])
+    (tmp_path / "page.html").write_text(render(made))
+    look(browser, tmp_path / "page.html", 390)
+    shown = browser.find_element("id", "verdict")
+    assert shown.text.splitlines() == [
+        "A title.",
+        "box AP, epoch 7: 27.1, published 29.8; on track from 28.3",
+        "A note.",
+    ]
+    title = shown.find_element("css selector", "strong")
+    assert f"({color}" in title.value_of_css_property("color")
 
 
 def test_confusions_are_listed_by_frequency():
