@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# One task from start to finish: make data, train, test on unseen images, draw what was found, report.
+# One task from start to finish: make data, train, test on unseen images, draw and report what was
+# found.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
