@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo demo-segmentation demo-classification test lint clean
+.PHONY: install demo demo-segmentation demo-classification test browser lint clean
 
 install: $(STAMP)
 
@@ -21,8 +21,15 @@ demo-classification: TASK = classification
 demo demo-segmentation demo-classification: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash tools/demo.sh $(TASK)
 
-test: lint
+test: lint browser
 	$(BIN)/python -m pytest
+
+# The pages of tools/report.py are tested in Chromium, which pip does not have: root gets it from
+# Debian. Where it cannot be had, the tests say what to install.
+browser:
+	-@command -v chromedriver > /dev/null || { test "$$(id -u)" = 0 && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends \
+		chromium chromium-driver > /dev/null; }
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -8,7 +8,7 @@ import argparse
 import os
 import sys
 
-from options import user_errors
+from options import positive, user_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -33,13 +33,6 @@ def parse_args() -> argparse.Namespace:
     )
     parser.set_defaults(launcher="none")
     return parser.parse_args()
-
-
-def positive(text: str) -> int:
-    """Return a whole number of 1 or more."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
-    return int(text)
 
 
 def main() -> None:

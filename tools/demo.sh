@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# One task from start to finish: make data, train, test on unseen images, draw what was found.
+# One task from start to finish: make data, train, test on unseen images, draw and report what was
+# found.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -31,9 +32,11 @@ python tools/make_shapes.py "${data[@]}"
 tools/dist_train.sh "$config" 1 --work-dir "$work_dir"
 python tools/test.py "$config" "$work_dir/$(basename "$(cat "$work_dir/last_checkpoint")")" \
     --work-dir "$work_dir/test" --show-dir "$work_dir/pictures"
+python tools/report.py "$work_dir"
 
 echo
 echo "Trained network: $work_dir"
 first=$(find "$PWD/$work_dir/pictures" -name '*.png' -o -name '*.jpg' | sort | sed -n 1p)
 echo "Pictures:        $(dirname "$first")"
 echo "                 $pictures"
+echo "Report:          $PWD/$work_dir/report.html"

@@ -41,6 +41,13 @@ def export_local_rank(args: argparse.Namespace) -> None:
     os.environ.setdefault("LOCAL_RANK", rank or str(args.local_rank))
 
 
+def positive(text: str) -> int:
+    """Return a whole number of 1 or more."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return int(text)
+
+
 @contextmanager
 def user_errors() -> Iterator[None]:
     """Print errors that the user can mend as one message, once per machine, and exit with 1."""

@@ -38,9 +38,9 @@ def pick(count: int, wanted: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(count, wanted)).round().astype(np.int64))
 
 
-def shrink(image: Image.Image) -> Image.Image:
-    """Return an image in RGB, turned upright, and scaled to fit ``CELL``."""
-    return ImageOps.contain(ImageOps.exif_transpose(image).convert("RGB"), CELL)
+def shrink(image: Image.Image, size: tuple[int, int] = CELL) -> Image.Image:
+    """Return an image in RGB, turned upright, and scaled to fit a width and height."""
+    return ImageOps.contain(ImageOps.exif_transpose(image).convert("RGB"), size)
 
 
 def paint(image: Image.Image, mask: np.ndarray, colour: Colour) -> None:
@@ -50,13 +50,17 @@ def paint(image: Image.Image, mask: np.ndarray, colour: Colour) -> None:
 
 
 def frame(
-    image: Image.Image, box: tuple[float, float, float, float], name: str, colour: Colour
+    image: Image.Image,
+    box: tuple[float, float, float, float],
+    name: str,
+    colour: Colour,
+    text: int = 10,
 ) -> None:
-    """Draw a box (left, top, right, bottom, in thumbnail pixels) with its name."""
+    """Draw a box (left, top, right, bottom, in pixels) with its name, ``text`` pixels high."""
     draw = ImageDraw.Draw(image)
     left, top, right, bottom = box
     draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=2)
-    font = ImageFont.load_default(10)
+    font = ImageFont.load_default(text)
     corner = (max(left, 0) + 2, max(top, 0) + 1)
     draw.rectangle(draw.textbbox(corner, name, font), fill=colour)
     draw.text(corner, name, fill=_readable_on(colour), font=font)

@@ -1,5 +1,6 @@
-"""Metrics that mmpretrain lacks, registered in MMEngine's root ``METRICS``."""
+"""Metrics that the mm packages lack, registered in MMEngine's root ``METRICS``."""
 
+from .dump import DUMPS, DumpSegResults
 from .robustness import MeanCorruptionError, SubsetAccuracy
 
-__all__ = ["MeanCorruptionError", "SubsetAccuracy"]
+__all__ = ["DUMPS", "DumpSegResults", "MeanCorruptionError", "SubsetAccuracy"]
