@@ -10,6 +10,7 @@ from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.runner import Runner
 
 from lsnet_mm.errors import InputError
+from lsnet_mm.evaluation import DUMPS
 
 from .amp import use_amp
 from .data import check_paths, explain_damaged_checkpoint, explain_empty_data
@@ -84,7 +85,8 @@ def load_config(args: argparse.Namespace) -> Config:
         raise InputError(f"{args.config} cannot be read as a config: {error}") from error
     options = _parse_options(args.cfg_options)
     if "data_root" in options and cfg.get("data_root"):
-        _move_data_root(cfg._cfg_dict, cfg.data_root, osp.join(options["data_root"], ""))
+        old, new = (osp.join(root, "") for root in (cfg.data_root, options["data_root"]))
+        _move_data_root(cfg._cfg_dict, old, new)
     cfg.merge_from_dict(options)
     cfg.launcher = args.launcher
     if args.work_dir:
@@ -156,7 +158,7 @@ def _use_tta(cfg: Config) -> None:
 def _dump_predictions(cfg: Config, out: str) -> None:
     if not out.endswith((".pkl", ".pickle")):
         raise InputError(f"--out must end in .pkl or .pickle, got {out!r}")
-    kind = "DumpDetResults" if cfg.get("default_scope") == "mmdet" else "DumpResults"
+    kind = DUMPS.get(cfg.get("default_scope"), "DumpResults")
     evaluator = cfg.test_evaluator
     evaluators = list(evaluator) if isinstance(evaluator, list | tuple) else [evaluator]
     cfg.test_evaluator = [*evaluators, dict(type=kind, out_file_path=out)]

@@ -97,7 +97,7 @@ def predict(cfg: Config, checkpoint: str, folder: Path) -> Path:
     config = folder / "config.py"
     cfg.dump(config)
     run = dict(config=str(config), checkpoint=checkpoint, work_dir=str(folder), launcher="none")
-    unused = ("cfg_options", "show", "show_dir", "wait_time", "tta", "fold", "out")
+    unused = ("cfg_options", "show", "show_dir", "wait_time", "tta", "fold", "out", "compile")
     test(Namespace(**run, **dict.fromkeys(unused)))
     return out
 
