@@ -10,7 +10,7 @@ from lsnet_mm.check.classification import ClassificationContents
 from lsnet_mm.check.files import inspect_files
 from lsnet_mm.check.grid import pick
 from lsnet_mm.check.report import problem_lines
-from lsnet_mm.check.statistics import image_lines
+from lsnet_mm.check.statistics import image_lines, listed
 from lsnet_mm.errors import InputError
 
 from .layout import SPLITS, OwnData, from_root, given, refuse
@@ -39,9 +39,14 @@ def read(args: argparse.Namespace) -> OwnData:
             f"{root} has no folder for validation, as {root}/val/CLASS/*.jpg. Move some images of "
             f"each class there, one in ten perhaps, or name a folder with --val-img"
         )
-    train = _contents(train_folder, None, train=True)
+    train, val = _contents(train_folder, train=True), _contents(val_folder, train=False)
     classes = list(train.classes)
-    val = _contents(val_folder, classes, train=False)
+    if odd := sorted(set(classes).symmetric_difference(val.classes)):
+        raise InputError(
+            f"{train_folder} and {val_folder} must have the same class folders, as mmpretrain "
+            f"numbers those it finds; only one of them has {listed(odd)}. An empty one will do for "
+            "validation"
+        )
     if len(train.paths) < 2:
         raise InputError(f"{train_folder} has one image: training takes 2 or more")
     data = OwnData(classes, len(train.paths))
@@ -63,20 +68,18 @@ def _folder(root: Path, split: str, named: Path | None) -> Path | None:
     return next((root / name for name in SPLITS[split] if (root / name).is_dir()), None)
 
 
-def _contents(folder: Path, classes: list[str] | None, train: bool) -> ClassificationContents:
+def _contents(folder: Path, train: bool) -> ClassificationContents:
     """Return what class folders hold.
 
     Raises:
-        InputError: If there are none, if a class has no images to train on, or if they are not
-            those of ``classes``.
+        InputError: If there are none, or if a class has no images to train on.
     """
     from mmpretrain.datasets import CustomDataset
 
     init_default_scope("mmpretrain")
     if not any(path.is_dir() for path in folder.iterdir()):
         raise InputError(f"{folder} has no class folders, as {folder}/CLASS/*.jpg")
-    metainfo = {"classes": classes} if classes else None
-    dataset = CustomDataset(data_prefix=str(folder), metainfo=metainfo, lazy_init=True)
+    dataset = CustomDataset(data_prefix=str(folder), lazy_init=True)
     contents = ClassificationContents(dataset, 0, train)
     refuse(contents.problems)
     return contents
