@@ -25,9 +25,9 @@ LOADERS = [
     for setting in ("num_workers=0", "persistent_workers=False")
 ]
 FEW = [
-    *("model.backbone.init_cfg=None", "train_dataloader.dataset.indices=2"),
+    *("train_dataloader.dataset.indices=2", "train_dataloader.batch_size=2"),
     *("val_dataloader.dataset.indices=1", "test_dataloader.dataset.indices=1"),
-    *("train_dataloader.batch_size=2", "default_hooks.checkpoint.save_optimizer=False"),
+    "default_hooks.checkpoint.save_optimizer=False",
 ]
 SMALL_OBJECTS = [
     "train_cfg.max_epochs=1",
@@ -77,40 +77,44 @@ def own(request, tmp_path) -> Path:
     return write_config(arguments(data, request.param, out, classes=classes))
 
 
-@pytest.mark.parametrize(("own", "task"), [(task, task) for task in SMALL], indirect=["own"])
-def test_config_passes_the_check_trains_and_tests(own, task, tmp_path):
-    fine, problems = check(str(own), tmp_path / "check")
+def check_train_and_test(config: Path, task: str, options: list[str]) -> Path:
+    """Put a config to use, and return the checkpoint that it trains."""
+    fine, problems = check(str(config), config.parent / "check")
     assert fine
     assert not [problem for problem in problems if problem[0] == "error"]
-    options = [*LOADERS, *FEW, *SMALL[task]]
-    run_train(run_arguments(str(own), tmp_path / "work", *options))
-    checkpoint = tmp_path / "work" / ("iter_2.pth" if task == "semantic" else "epoch_1.pth")
-    tested = run_arguments(str(own), tmp_path / "test", *options, checkpoint=str(checkpoint))
-    assert METRICS[task] in run_test(tested)
+    options = [*LOADERS, *FEW, *SMALL[task], *options]
+    run_train(run_arguments(str(config), config.parent / "work", *options))
+    name = "iter_2.pth" if task == "semantic" else "epoch_1.pth"
+    checkpoint = config.parent / "work" / name
+    folder = config.parent / "test"
+    metrics = run_test(run_arguments(str(config), folder, *options, checkpoint=str(checkpoint)))
+    assert METRICS[task] in metrics
+    return checkpoint
 
 
-def test_training_goes_on_from_a_published_detector(coco, tmp_path):
+@pytest.mark.parametrize(
+    ("own", "task"),
+    [(task, task) for task in ("instance", "semantic", "classification")],
+    indirect=["own"],
+)
+def test_config_passes_the_check_trains_and_tests(own, task):
+    check_train_and_test(own, task, ["model.backbone.init_cfg=None"])
+
+
+def test_detector_goes_on_from_a_published_one(coco, tmp_path):
     """Of 80 classes: all of it but the layer that tells classes apart."""
     base = Config.fromfile(ROOT / "configs/retinanet_lsnet_t_coco.py")
     init_default_scope("mmdet")
     base.model.backbone.init_cfg = None
     published = MODELS.build(base.model).state_dict()
     torch.save(dict(state_dict=published, meta={}), tmp_path / "published.pth")
-    out = tmp_path / "own.py"
-    config = write_config(arguments(coco, "detection", out, init="published"))
+    config = write_config(arguments(coco, "detection", tmp_path / "own.py", init="published"))
     cfg = Config.fromfile(config)
     assert cfg.load_from.endswith("/lsnet_t_retinanet.pth")
     assert cfg.model.backbone.init_cfg is None
-    options = [
-        *LOADERS,
-        *(option for option in FEW if "init_cfg" not in option),
-        *SMALL["detection"],
-        f"load_from={tmp_path / 'published.pth'}",
-        "optim_wrapper.optimizer.lr=0.0",
-        "train_dataloader.dataset.indices=1",
-    ]
-    run_train(run_arguments(str(config), tmp_path / "work", *options))
-    trained = torch.load(tmp_path / "work/epoch_1.pth", weights_only=False)["state_dict"]
+    options = [f"load_from={tmp_path / 'published.pth'}", "optim_wrapper.optimizer.lr=0.0"]
+    checkpoint = check_train_and_test(config, "detection", options)
+    trained = torch.load(checkpoint, weights_only=False)["state_dict"]
     other = {k for k in published if not torch.equal(trained[k], published[k])}
     assert other == {"bbox_head.retina_cls.weight", "bbox_head.retina_cls.bias"}
 
