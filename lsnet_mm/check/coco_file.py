@@ -75,7 +75,7 @@ def read_annotations(path: str, classes: Sequence[str], masks: bool) -> CocoFile
         classes: The config's class names.
         masks: Whether every object must have a mask.
     """
-    content, problems = _read_json(path)
+    content, problems = read_json(path)
     if problems:
         return CocoFile([], [], [], np.empty(0, np.int64), np.empty(0, np.int64), problems)
     images = [entry for entry in content["images"] if _is_image(entry)]
@@ -162,11 +162,11 @@ def _difference(first: str, second: str) -> str:
     """Return in which sections two annotation files differ, an empty string if in none."""
     if filecmp.cmp(first, second, shallow=False):
         return ""
-    contents = [_read_json(path)[0] for path in (first, second)]
+    contents = [read_json(path)[0] for path in (first, second)]
     return " and ".join(key for key in SECTIONS if contents[0][key] != contents[1][key])
 
 
-def _read_json(path: str) -> tuple[dict[str, list], list[Problem]]:
+def read_json(path: str) -> tuple[dict[str, list], list[Problem]]:
     """Return a file's sections, empty ones where it cannot be read, and why."""
     content, what = {}, ""
     collecting = gc.isenabled()
