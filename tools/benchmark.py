@@ -4,12 +4,14 @@ Everything is timed in turn in one run, medians are printed, and ratios are to t
 """
 
 import argparse
+from collections.abc import Callable
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 from options import user_errors
 
-MODES = ("eager", "folded", "compiled", "folded-compiled")
+MODES = ("eager", "folded", "compiled", "folded-compiled", "onnxruntime", "openvino")
 
 
 def parse_args() -> argparse.Namespace:
@@ -25,6 +27,20 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--ops", action="store_true", help="measure SKA at the networks' shapes")
     parser.add_argument("--train", action="store_true", help="a training step, not inference")
     parser.add_argument("--modes", nargs="+", choices=MODES, default=["eager"])
+    parser.add_argument(
+        "--variants",
+        nargs="+",
+        choices=["unfold", "checkpointing"],
+        default=[],
+        help="measure each network also with SKA as plain torch, or with recomputed blocks",
+    )
+    parser.add_argument(
+        "--authors",
+        type=Path,
+        metavar="DIR",
+        help="a clone of the authors' repository: measure each network also with their backbone, "
+        "or their kernels beside ours (--ops, on a GPU)",
+    )
     parser.add_argument("--batch", nargs="+", type=int, default=[1], help="(default: 1)")
     parser.add_argument(
         "--size", nargs="+", type=image_size, default=[(224, 224)], help="e.g. 224 or 800x1344"
@@ -73,19 +89,49 @@ def measure(args: argparse.Namespace) -> list[dict]:
         for size in args.size:
             shape = {"batch": batch, "size": f"{size[0]}x{size[1]}"}
             if args.ops:
+                others = authors_kernels(args, device)
                 rows = [
                     {"network": f"lsnet_{arch}", **row}
                     for arch in "tsb"
-                    for row in ska.compare(arch, size, batch, dtype, device, args.repeats)
+                    for row in ska.compare(arch, size, batch, dtype, device, args.repeats, others)
                 ]
             else:
                 rows = networks.compare(
-                    args.networks, args.modes, batch, size, dtype, device, args.repeats,
+                    subjects(args), args.modes, batch, size, dtype, device, args.repeats,
                     train=args.train, channels_last=args.channels_last,
                 )  # fmt: skip
             print(f"\nbatch {batch}, {shape['size']}\n{report.table(rows)}", flush=True)
             found += [{**shape, **row} for row in rows]
     return found
+
+
+def subjects(args: argparse.Namespace) -> dict[str, Callable]:
+    """Return what builds each network and its variants, by name."""
+    from lsnet_mm.benchmark.authors import with_authors_backbone
+    from lsnet_mm.benchmark.subjects import build, with_checkpointing, with_unfold
+
+    known = {"unfold": with_unfold, "checkpointing": with_checkpointing}
+    variants = {name: known[name] for name in args.variants}
+    if args.authors:
+        variants["authors"] = partial(with_authors_backbone, folder=args.authors)
+    found = {}
+    for name in args.networks:
+        found[name] = partial(build, name)
+        for variant, change in variants.items():
+            found[f"{name}, {variant}"] = lambda name=name, change=change: change(build(name))
+    return found
+
+
+def authors_kernels(args: argparse.Namespace, device) -> dict[str, Callable]:
+    """Return the authors' operator by its name, if it is to be measured."""
+    from lsnet_mm.benchmark.authors import authors_ska
+    from lsnet_mm.errors import InputError
+
+    if not args.authors:
+        return {}
+    if device.type != "cuda":
+        raise InputError("--authors with --ops needs a GPU: their kernels run on nothing else")
+    return {"authors": authors_ska(args.authors)}
 
 
 def conditions(device, args: argparse.Namespace) -> str:

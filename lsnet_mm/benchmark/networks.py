@@ -1,20 +1,25 @@
-"""Networks side by side, each in several modes: eager, folded, compiled."""
+"""Networks side by side, each in several modes: eager, folded, compiled, in other runtimes."""
 
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lsnet_mm.deploy import fold
+from lsnet_mm.errors import InputError
 
 from .measure import macs, peak_memory, time_in_turn
-from .subjects import build, training_step
+from .subjects import training_step
+
+RUNTIMES = ("onnxruntime", "openvino")
 
 
 def compare(
-    names: Sequence[str],
+    networks: Mapping[str, Callable[[], nn.Module]],
     modes: Sequence[str],
     batch: int,
     size: tuple[int, int],
@@ -27,9 +32,9 @@ def compare(
     """Measure networks on one batch of random images.
 
     Args:
-        names: As :func:`~lsnet_mm.benchmark.subjects.build` takes them; the first is what the
-            others are compared with.
-        modes: ``'eager'``, ``'folded'``, ``'compiled'`` or ``'folded-compiled'``.
+        networks: What builds each, by name; the first is what the others are compared with.
+        modes: ``'eager'``, ``'folded'``, ``'compiled'``, ``'folded-compiled'``; or
+            ``'onnxruntime'``, ``'openvino'``: exported, for inference in float32 on a CPU.
         batch: Images in the batch.
         size: Height and width of the images.
         dtype: Of weights and images; in training, of autocast.
@@ -42,27 +47,32 @@ def compare(
         A row for every network and mode.
 
     Raises:
-        InputError: If there is no such network.
+        InputError: If there is no such network, or a mode does not go with the rest.
     """
+    if set(modes) & set(RUNTIMES) and (train or device.type != "cpu" or dtype != torch.float32):
+        raise InputError(f"{' and '.join(RUNTIMES)} are for inference in float32 on a CPU")
     layout = torch.channels_last if channels_last else torch.contiguous_format
     x = torch.randn(batch, 3, *size, device=device).to(memory_format=layout)
     x = x if train else x.to(dtype)
-    networks, calls = {}, {}
-    for name in names:
+    models, calls = {}, {}
+    for name, build in networks.items():
         for mode in modes:
-            model = build(name).to(device, None if train else dtype, memory_format=layout)
-            networks[name, mode] = model
+            model = build().to(device, None if train else dtype, memory_format=layout)
+            models[name, mode] = model
             prepare = _training if train else _inference
             calls[name, mode] = prepare(model, mode, x, dtype)
     times = time_in_turn(calls, repeats, device)
+    counted = set() if train else {"eager", "folded"}
     baseline = next(iter(times.values())).median
     return [
         {
             "network": name,
             "mode": mode,
-            "parameters_m": sum(p.numel() for p in networks[name, mode].parameters()) / 1e6,
-            "gmacs": None if train or "compiled" in mode else _gmacs(calls[name, mode], batch),
-            "memory_mib": peak_memory(calls[name, mode], device) / 2**20,
+            "parameters_m": sum(p.numel() for p in models[name, mode].parameters()) / 1e6,
+            "gmacs": _gmacs(calls[name, mode], batch) if mode in counted else None,
+            "memory_mib": None
+            if mode in RUNTIMES
+            else peak_memory(calls[name, mode], device) / 2**20,
             "ms": 1e3 * time.median,
             "ms_low": 1e3 * time.low,
             "ms_high": 1e3 * time.high,
@@ -75,11 +85,24 @@ def compare(
 
 def _inference(model: nn.Module, mode: str, x: Tensor, _: torch.dtype) -> Callable[[], Any]:
     model.eval()
+    if mode in RUNTIMES:
+        return _exported(model, mode, x)
     if "folded" in mode:
         fold(model)
     if "compiled" in mode:
         model = torch.compile(model)
     return partial(_no_grad, model, x)
+
+
+def _exported(model: nn.Module, runtime: str, x: Tensor) -> Callable[[], Any]:
+    from lsnet_mm.deploy.export import export_onnx, export_openvino
+    from lsnet_mm.deploy.runtime import load
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = export_onnx(model, x, Path(folder) / "network.onnx", dynamic_batch=False)
+        if runtime == "openvino":
+            path = export_openvino(path, path.with_suffix(".xml"))
+        return partial(load(path, torch.get_num_threads()), x.contiguous().numpy())
 
 
 def _no_grad(model: Callable[[Tensor], Any], x: Tensor) -> Any:

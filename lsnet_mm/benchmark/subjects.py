@@ -13,9 +13,10 @@ from mmengine.structures import InstanceData, PixelData
 from torch import Tensor, nn
 
 from lsnet_mm.errors import InputError
-from lsnet_mm.models import LSNet
+from lsnet_mm.models import LSConv, LSNet
 
 from .measure import tensors
+from .ska import UnfoldSKA
 
 CLASSES = 1000
 OBJECTS = 8  # per image of a detector's training step
@@ -84,6 +85,22 @@ def _from_timm(name: str) -> nn.Module:
             f"{name} is neither lsnet_{{t,s,b}}[_backbone], nor a config file, nor a model of timm"
             + (f" (which has {close})" if close else "")
         ) from error
+
+
+def with_unfold(model: nn.Module) -> nn.Module:
+    """Return ``model`` with its SKA as one would write it first in torch."""
+    for module in model.modules():
+        if isinstance(module, LSConv):
+            module.ska = UnfoldSKA()
+    return model
+
+
+def with_checkpointing(model: nn.Module) -> nn.Module:
+    """Return ``model`` with its LSNet recomputing blocks in the backward pass (``with_cp``)."""
+    for module in model.modules():
+        if isinstance(module, LSNet):
+            module.with_cp = True
+    return model
 
 
 def training_step(model: nn.Module, x: Tensor) -> Callable[[], Any]:

@@ -1,16 +1,21 @@
 """The benchmark: what it counts, and that it runs; no time is asserted."""
 
+import copy
 import csv
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 
 from lsnet_mm.benchmark import networks, report, ska
+from lsnet_mm.benchmark.authors import with_authors_backbone
 from lsnet_mm.benchmark.measure import macs, peak_memory, tensors, time_in_turn
-from lsnet_mm.benchmark.subjects import build, training_step
+from lsnet_mm.benchmark.subjects import build, training_step, with_checkpointing, with_unfold
 from lsnet_mm.errors import InputError
+from lsnet_mm.models import LSNet
 from lsnet_mm.ops import ska as our_ska
 from tests.conftest import ROOT
 
@@ -67,9 +72,13 @@ def test_plain_version_is_the_same_operator(shape):
     torch.testing.assert_close(ska.unfold_ska(x, w), our_ska(x, w))
 
 
+def builders(*names: str) -> dict[str, Callable]:
+    return {name: partial(build, name) for name in names}
+
+
 def test_networks_are_compared_with_the_first():
     names, modes = ["lsnet_t", "mobilenetv3_small_050"], ["eager", "folded"]
-    rows = networks.compare(names, modes, 1, (32, 32), torch.float32, CPU, 3)
+    rows = networks.compare(builders(*names), modes, 1, (32, 32), torch.float32, CPU, 3)
     assert [(r["network"], r["mode"]) for r in rows] == [(n, m) for n in names for m in modes]
     assert rows[0]["speedup"] == 1
     assert rows[0]["parameters_m"] == pytest.approx(11.409832)
@@ -78,6 +87,54 @@ def test_networks_are_compared_with_the_first():
         assert row["images_per_s"] * row["ms"] == pytest.approx(1000)
         assert row["speedup"] == pytest.approx(rows[0]["ms"] / row["ms"])
         assert row["memory_mib"] > 0
+
+
+@torch.no_grad()
+def test_exported_networks_are_measured():
+    modes = ["eager", "onnxruntime", "openvino"]
+    rows = networks.compare(builders("lsnet_t"), modes, 2, (32, 32), torch.float32, CPU, 2)
+    assert [row["mode"] for row in rows] == modes
+    assert [row["memory_mib"] is None for row in rows] == [False, True, True]
+    with pytest.raises(InputError, match="for inference in float32 on a CPU"):
+        networks.compare(builders("lsnet_t"), modes, 2, (32, 32), torch.bfloat16, CPU, 2)
+
+
+def test_variants_give_the_same_numbers(tmp_path):
+    model, x = build("lsnet_s_backbone").eval(), torch.randn(2, 3, 64, 96)
+    want = model(x)
+    for got, expected in zip(with_unfold(copy.deepcopy(model))(x), want, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+    assert all(m.with_cp for m in with_checkpointing(model).modules() if isinstance(m, LSNet))
+
+
+def test_authors_backbone_is_loaded_from_a_clone(tmp_path):
+    """On a file of the layout of theirs, which imports what old mm libraries had."""
+    code = tmp_path / "detection" / "model"
+    code.mkdir(parents=True)
+    (code / "ska.py").write_text("class SKA:\n    pass\n")
+    (code / "lsnet.py").write_text(
+        "from mmcv_custom import load_checkpoint\n"
+        "from mmdet.models.builder import BACKBONES\n"
+        "from mmdet.utils import get_root_logger\n"
+        "from lsnet_mm.models import LSNet\n"
+        "from .ska import SKA\n"
+        "@BACKBONES.register_module()\n"
+        "def lsnet_t(pretrained, frozen_stages):\n"
+        "    model = LSNet('t')\n"
+        "    model.theirs = SKA()\n"
+        "    return model\n"
+    )
+    ours = build("lsnet_t_backbone")
+    theirs = with_authors_backbone(ours, tmp_path)
+    assert theirs is not ours
+    assert hasattr(theirs, "theirs")
+    torch.testing.assert_close(theirs.state_dict(), ours.state_dict())
+    detector = build(str(ROOT / "configs/retinanet_lsnet_t_shapes.py"))
+    assert hasattr(with_authors_backbone(detector, tmp_path).backbone, "theirs")
+    with pytest.raises(InputError, match="no clone of their repository"):
+        with_authors_backbone(ours, tmp_path / "detection")
+    with pytest.raises(InputError, match="four outputs"):
+        with_authors_backbone(build("lsnet_t"), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -98,20 +155,19 @@ def test_networks_of_several_libraries_stand_side_by_side():
 
 
 def test_training_step_of_a_bare_network():
-    rows = networks.compare(
-        ["lsnet_t_backbone"], ["eager"], 2, (32, 32), torch.bfloat16, CPU, 2, train=True
-    )
+    found = builders("lsnet_t_backbone")
+    rows = networks.compare(found, ["eager"], 2, (32, 32), torch.bfloat16, CPU, 2, train=True)
     assert rows[0]["gmacs"] is None
     assert rows[0]["memory_mib"] > 0
 
 
 def test_operator_is_measured_at_the_networks_shapes():
-    rows = ska.compare("t", (64, 96), 2, torch.float32, CPU, 2)
+    rows = ska.compare("t", (224, 224), 2, torch.float32, CPU, 2)
     assert [(r["shape"], r["direction"]) for r in rows] == [
-        ("2x128x4x6", "forward"),
-        ("2x128x4x6", "backward"),
-        ("2x256x2x3", "forward"),
-        ("2x256x2x3", "backward"),
+        ("2x128x14x14", "forward"),
+        ("2x128x14x14", "backward"),
+        ("2x256x7x7", "forward"),
+        ("2x256x7x7", "backward"),
     ]
     for row in rows:
         assert row["speedup"] == pytest.approx(row["unfold_ms"] / row["ska_ms"])
