@@ -1,6 +1,7 @@
 """LSNet's own layers in standard operators, in the form that runtimes execute fastest."""
 
 import copy
+import sys
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +13,12 @@ from .fold import fold, replace
 
 
 @torch.no_grad()
-def rewrite(model: nn.Module, sample: Tensor, fixed_size: bool) -> nn.Module:
+def rewrite(model: nn.Module, sample: tuple[Tensor, ...], fixed_size: bool) -> nn.Module:
     """A folded copy of ``model`` in eval mode that holds standard operators alone.
 
     Args:
         model: Any network; modules that are not LSNet's are at most folded.
-        sample: Images (N, 3, H, W) that ``model`` takes.
+        sample: Inputs that ``model`` takes, images (N, 3, H, W) first.
         fixed_size: Whether only images of the sample's size will be given: attention biases then
             become constants.
     """
@@ -26,6 +27,10 @@ def rewrite(model: nn.Module, sample: Tensor, fixed_size: bool) -> nn.Module:
         sizes = _attention_sizes(model, sample)
         replace(model, Attention, lambda layer: FixedAttention(layer, *sizes[layer]))
     replace(model, LSConv, StaticLSConv)
+    if "mmseg" in sys.modules:
+        from mmseg.models.utils import Upsample
+
+        replace(model, Upsample, _traceable)
     return model
 
 
@@ -44,7 +49,7 @@ class StaticLSConv(nn.Module):
         self.sets, self.taps, self.eps = lkp.sets, lkp.taps, norm.eps
         size = round(lkp.taps**0.5)
         channels = len(bn.running_mean)
-        self.weights = nn.Sequential(lkp.cv1, lkp.act, lkp.cv2, lkp.act, lkp.cv3, lkp.act, lkp.cv4)
+        self.weights = nn.Sequential(lkp.cv1, lkp.act, lkp.cv2, lkp.cv3, lkp.act, lkp.cv4)
 
         scale = bn.weight / (bn.running_var + bn.eps).sqrt()
         # Of channel c and tap k: set c % S, as in ska.
@@ -67,6 +72,32 @@ class StaticLSConv(nn.Module):
         members = channels // self.sets
         taps = self.unfold(x).reshape(n, members, self.sets, self.taps, height * width)
         return (taps * z).sum(3).reshape(x.shape) + self.rest(x)
+
+
+class WholeUpsample(nn.Module):
+    """Resize (N, C, H, W) to ``factor`` times H and W, bilinearly or as ``mode`` says.
+
+    In the place of mmseg's Upsample, which works the size out in floats: tracing takes that for
+    constants.
+    """
+
+    def __init__(self, factor: int, mode: str, align_corners: bool | None) -> None:
+        super().__init__()
+        self.factor = factor
+        self.mode = mode
+        self.align_corners = align_corners
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C, factor * H, factor * W)."""
+        size = (x.shape[2] * self.factor, x.shape[3] * self.factor)
+        return F.interpolate(x, size, mode=self.mode, align_corners=self.align_corners)
+
+
+def _traceable(layer: nn.Module) -> nn.Module:
+    """mmseg's Upsample rewritten, if it is by a whole factor."""
+    if layer.size or layer.scale_factor != int(layer.scale_factor):
+        return layer
+    return WholeUpsample(int(layer.scale_factor), layer.mode, layer.align_corners)
 
 
 def _depthwise(channels: int, out: int, size: int, bias: bool = False) -> nn.Conv2d:
@@ -92,7 +123,7 @@ class FixedAttention(nn.Module):
         return layer.proj((v @ weights.mT).reshape(n, layer.dim, height, width))
 
 
-def _attention_sizes(model: nn.Module, sample: Tensor) -> dict[nn.Module, torch.Size]:
+def _attention_sizes(model: nn.Module, sample: tuple[Tensor, ...]) -> dict[nn.Module, torch.Size]:
     """Height and width of each attention's map."""
     sizes: dict[nn.Module, torch.Size] = {}
     layers = [m for m in model.modules() if isinstance(m, Attention)]
@@ -101,7 +132,7 @@ def _attention_sizes(model: nn.Module, sample: Tensor) -> dict[nn.Module, torch.
         for layer in layers
     ]
     if layers:
-        model(sample)
+        model(*sample)
     for hook in hooks:
         hook.remove()
     return sizes
