@@ -9,7 +9,7 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 
-from options import user_errors
+from options import image_size, user_errors
 
 MODES = ("eager", "folded", "compiled", "folded-compiled", "onnxruntime", "openvino")
 
@@ -54,14 +54,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=20, help="timings of each (default: 20)")
     parser.add_argument("--out", type=Path, help="folder for a CSV file and a plot")
     return parser.parse_args()
-
-
-def image_size(text: str) -> tuple[int, int]:
-    """Return height and width of a text such as 224 or 800x1344."""
-    sides = text.split("x")
-    if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a side or HEIGHTxWIDTH in pixels")
-    return int(sides[0]), int(sides[-1])
 
 
 def main() -> None:

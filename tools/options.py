@@ -48,6 +48,14 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def image_size(text: str) -> tuple[int, int]:
+    """Return height and width of a text such as 224 or 800x1344."""
+    sides = text.split("x")
+    if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a side or HEIGHTxWIDTH in pixels")
+    return int(sides[0]), int(sides[-1])
+
+
 @contextmanager
 def user_errors() -> Iterator[None]:
     """Print errors that the user can mend as one message, once per machine, and exit with 1."""

@@ -1,5 +1,7 @@
-"""From a trained network to one for inference."""
+"""From a trained network to one for inference, here or in another runtime."""
 
+from .export import export_onnx, export_openvino, export_torch
 from .fold import fold
+from .runtime import load
 
-__all__ = ["fold"]
+__all__ = ["export_onnx", "export_openvino", "export_torch", "fold", "load"]

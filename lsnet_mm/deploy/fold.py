@@ -26,8 +26,8 @@ def fold(model: nn.Module) -> nn.Module:
         model: Backbone, classifier, detector or segmentor. Folding it twice changes nothing.
     """
     model.eval()
-    _replace(model, RepVGGDW, _merge_branches)
-    _replace(model, ConvBN, lambda block: fuse_conv_bn_eval(block.c, block.bn))
+    replace(model, RepVGGDW, _merge_branches)
+    replace(model, ConvBN, lambda block: fuse_conv_bn_eval(block.c, block.bn))
     for module in model.modules():
         if isinstance(module, ConvModule):
             _fold_conv_module(module)
@@ -36,9 +36,10 @@ def fold(model: nn.Module) -> nn.Module:
     return model
 
 
-def _replace(
+def replace(
     model: nn.Module, kind: type[nn.Module], merge: Callable[[nn.Module], nn.Module]
 ) -> None:
+    """Put ``merge(child)`` in the place of every child of this kind, in all of ``model``."""
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if isinstance(child, kind):
