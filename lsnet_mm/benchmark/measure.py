@@ -30,6 +30,9 @@ def time_in_turn(
 ) -> dict[str, Timing]:
     """Time calls in turn, so that whatever else the machine does falls on all of them alike.
 
+    Before each timing the call is made once untimed: what the one before has left behind, caches
+    and runtimes' threads that still spin for work, is then not counted.
+
     Args:
         calls: To time, by name. Each is called a few times before, to warm up.
         repeats: Timings of each, 2 or more.
@@ -39,6 +42,7 @@ def time_in_turn(
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repeats):
         for name, call in calls.items():
+            call()
             seconds[name].append(_seconds(call, loops[name], device) / loops[name])
     return {name: _summary(values) for name, values in seconds.items()}
 
