@@ -56,8 +56,8 @@ class Files:
         self._args = arguments(task, folder, size=SIZES[task], logits=task == "seg")
         self.config, self.checkpoint = self._args.config, self._args.checkpoint
         with open(self.config, "a") as file:
-            dataset = dict(pipeline=PIPELINES[task])
-            file.write(f"test_dataloader = dict(dataset={dataset!r})\n")
+            file.write(f"test_pipeline = {PIPELINES[task]!r}\n")  # mmseg's functions want it so
+            file.write("test_dataloader = dict(dataset=dict(pipeline=test_pipeline))\n")
         cfg = Config.fromfile(self.config)
         meta = dict(cfg=cfg.pretty_text, dataset_meta=class_names(cfg))
         torch.save(dict(state_dict=torch.load(self.checkpoint), meta=meta), self.checkpoint)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from mmdet.apis import inference_detector, init_detector
 from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import init_default_scope
 from mmpretrain import ImageClassificationInferencer
 from mmseg.apis import inference_model, init_model
 from mmseg.registry import MODELS
@@ -82,6 +83,7 @@ def test_label_maps_are_mmsegs(networks, images):
 
 def test_classes_are_mmpretrains(networks, images):
     files = networks("cls")
+    init_default_scope("mmpretrain")  # other tests leave theirs
     infer = ImageClassificationInferencer(files.config, pretrained=files.checkpoint, device="cpu")
     (want,) = infer(str(images[0]))
     found = files.predictor()(images[0])
