@@ -90,7 +90,8 @@ def class_names(cfg: Config) -> dict[str, Any]:
         ``classes`` and ``palette``, lists; empty if not known.
     """
     dataset = _dataset(cfg)
-    kind = DATASETS.get(dataset.type) if "type" in dataset else None
+    with DATASETS.switch_scope_and_registry(cfg.get("default_scope")) as registry:
+        kind = registry.get(dataset.type) if "type" in dataset else None
     known = {**getattr(kind, "METAINFO", {}), **dataset.get("metainfo", {})}
     return {
         "classes": list(known.get("classes") or []),

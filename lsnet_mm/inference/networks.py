@@ -1,7 +1,7 @@
 """What answers for images: a config's model with its checkpoint, or an exported file."""
 
-import logging
 import tempfile
+import warnings
 from abc import ABC, abstractmethod
 from argparse import Namespace
 from collections.abc import Sequence
@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
-from mmengine.logging import print_log
 from mmengine.model import ImgDataPreprocessor
 from mmengine.registry import TRANSFORMS, init_default_scope
 from torch import Tensor
@@ -190,7 +189,6 @@ class ExportedNetwork(Network):
         self._normalise = ImgDataPreprocessor(
             how["mean"], how["std"], how["pad_divisor"], how["pad_value"], how["channels"] == "rgb"
         )
-        self._warned = False
 
     def _prepared(self, image: np.ndarray, data: dict[str, Any]) -> Prepared:
         pixels = data["img"]
@@ -204,14 +202,12 @@ class ExportedNetwork(Network):
         (height, width), (most_high, most_wide) = pixels.shape[:2], self._fixed
         factor = min(most_high / height, most_wide / width, 1)
         padded = self.task != "detection" and (height, width) != self._fixed
-        if (factor < 1 or padded) and not self._warned:
-            self._warned = True
-            print_log(
-                f"the file takes images of {most_high}x{most_wide} alone: this one of "
-                f"{height}x{width}, and others like it, are shrunk or padded, and results are not "
-                "quite the checkpoint's. tools/export.py --dynamic-size makes a file for any size",
-                "current",
-                logging.WARNING,
+        if factor < 1 or padded:
+            warnings.warn(
+                f"the exported file takes {most_high}x{most_wide} pixels alone: images of other "
+                "shapes are shrunk or padded, and results are not quite the checkpoint's. "
+                "tools/export.py --dynamic-size writes a file for any size",
+                stacklevel=2,
             )
         if factor == 1:
             return pixels

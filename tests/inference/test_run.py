@@ -178,3 +178,13 @@ def test_arguments_that_cannot_be_used(change, message, images, tmp_path):
     with pytest.raises((InputError, FileNotFoundError), match=message):
         infer(args)
     assert not (tmp_path / "out").exists()
+
+
+def test_results_that_cannot_be_written(networks, images, tmp_path, opened):
+    opened(networks("det").predictor())
+    with pytest.raises(InputError, match="--csv is for classifiers"):
+        infer(arguments(tmp_path, images[0], csv=str(tmp_path / "x.csv")))
+    (tmp_path / "file").write_text("not a folder")
+    for change in (dict(out_dir=str(tmp_path / "file/out")), dict(json=str(tmp_path))):
+        with pytest.raises(InputError, match="results cannot be written"):
+            infer(arguments(tmp_path, images[0], **change))
