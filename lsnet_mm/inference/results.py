@@ -182,8 +182,7 @@ class Classes(Result):
         return np.argsort(-self.scores, kind="stable")[:count].tolist()
 
     def _draw(self, picture: Image.Image, score_thr: float) -> Image.Image:
-        lines = [(f"{name} {score:.3f}", (0, 0, 0)) for name, score in self.top()]
-        _write(picture, lines)
+        _write(picture, [(f"{name} {score:.3f}", None) for name, score in self.top()])
         return picture
 
 
@@ -201,13 +200,14 @@ def _height(picture: Image.Image) -> int:
     return max(10, min(picture.size) // 30)
 
 
-def _write(picture: Image.Image, lines: Sequence[tuple[str, Colour]]) -> None:
-    """Write lines of text, white on black, each beside a spot of its colour, from the top left."""
+def _write(picture: Image.Image, lines: Sequence[tuple[str, Colour | None]]) -> None:
+    """Write lines of text, white on black, from the top left, each beside a spot of its colour."""
     draw, height = ImageDraw.Draw(picture), _height(picture)
     font = ImageFont.load_default(height)
     for i, (text, colour) in enumerate(lines):
-        corner = (2 * height, 2 + i * (height + 4))
+        corner = (2 * height if colour else 4, 2 + i * (height + 4))
         left, top, right, bottom = draw.textbbox(corner, text, font)
         draw.rectangle((0, top - 2, right + 2, bottom + 2), fill=(0, 0, 0))
-        draw.rectangle((2, top, left - height // 2, bottom), fill=colour)
+        if colour:
+            draw.rectangle((2, top, left - height // 2, bottom), fill=colour)
         draw.text(corner, text, fill=(255, 255, 255), font=font)
