@@ -21,8 +21,9 @@ demo-classification: TASK = classification
 demo demo-segmentation demo-classification: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash tools/demo.sh $(TASK)
 
+# A process for each of two cores; torch's own threads would only wait for each other.
 test: lint browser
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 # The pages of tools/report.py are tested in Chromium, which pip does not have: root gets it from
 # Debian. Where it cannot be had, the tests say what to install.

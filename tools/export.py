@@ -34,11 +34,17 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--int8",
         metavar="FOLDER",
-        help="quantise an ONNX classifier with this folder's images and print its accuracy on the "
-        "config's validation set beside float32's",
+        help="quantise the ONNX network with this folder's images and print its accuracy on the "
+        "config's validation set beside float32's (detectors and segmentors: with --dynamic-size)",
     )
     parser.add_argument(
         "--calibration-images", type=int, default=64, help="of --int8 (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--samples",
+        nargs="+",
+        metavar="IMAGE",
+        help="images to compare with PyTorch on (default: synthetic ones)",
     )
     parser.add_argument(
         "--tolerance",

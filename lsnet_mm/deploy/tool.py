@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
@@ -12,6 +13,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import CheckpointLoader, load_state_dict
 from torch import Tensor, nn
 
+from lsnet_mm.check.files import UnusableFileError, load_image
 from lsnet_mm.datasets.shapes import make_scene
 from lsnet_mm.engine.data import explain_damaged_checkpoint
 from lsnet_mm.engine.hooks import CheckpointFitHook
@@ -51,10 +53,15 @@ def export(args: argparse.Namespace) -> Path:
     metadata = describe(cfg, network, size, args.dynamic_size, _precision(args))
     # Tracing may take for a constant what depends on the size: another size shows it.
     other = (size[0] + 64, size[1] + 32) if args.dynamic_size else size
-    inputs = [sample_input(model, network, s, i) for i, s in enumerate((size, other))]
+    inputs = [
+        sample_input(model, network, picture(path, sides, i))
+        for i, sides in enumerate((size, other))
+        for path in args.samples or [None]
+    ]
     traced = inputs[0]
     if args.dynamic_size:
-        traced = sample_input(model, network, tuple(max(side, LEAST_TRACED) for side in size), 0)
+        sides = tuple(max(side, LEAST_TRACED) for side in size)
+        traced = sample_input(model, network, picture(None, sides, 0))
     out = Path(args.out or f"{Path(args.config).stem}{SUFFIXES[args.format]}")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export_") as folder:
@@ -85,17 +92,33 @@ def load_model(cfg: Config, checkpoint: str) -> nn.Module:
     return model.eval()
 
 
-def sample_input(
-    model: nn.Module, network: nn.Module, size: tuple[int, int], index: int
-) -> tuple[Tensor, ...]:
-    """A synthetic scene as input of a network; for detectors as if resized to half of its size."""
+def picture(path: str | None, size: tuple[int, int], index: int) -> np.ndarray:
+    """An image to compare on, RGB (H, W, 3) uint8.
+
+    Args:
+        path: Of an image file, which is resized; None for a synthetic scene.
+        size: H and W.
+        index: Of the synthetic scene.
+
+    Raises:
+        InputError: If the file is no image.
+    """
+    if path is None:
+        return make_scene(size[::-1], 0, "val", index).image
+    try:
+        return np.array(load_image(path).convert("RGB").resize(size[::-1]))
+    except UnusableFileError as error:
+        raise InputError(f"--samples: {path} {error.problem.what}") from error
+
+
+def sample_input(model: nn.Module, network: nn.Module, image: np.ndarray) -> tuple[Tensor, ...]:
+    """An image (H, W, 3) as input of a network; for detectors as if resized to half of its size."""
     preprocessor = model.data_preprocessor
-    scene = torch.from_numpy(make_scene(size[::-1], 0, "val", index).image)
-    image = scene.permute(2, 0, 1)[None].float()
-    images = (image - preprocessor.mean) / preprocessor.std
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+    images = (pixels - preprocessor.mean) / preprocessor.std
     if "boxes" not in network.outputs:
         return (images,)
-    return images, torch.tensor(size).float(), torch.tensor([0.5, 0.5])
+    return images, torch.tensor(image.shape[:2]).float(), torch.tensor([0.5, 0.5])
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -40,15 +40,19 @@ def compare(
     halved = runtime.metadata["precision"] == "float16"
     limit = tolerance if tolerance is not None else 2e-2 if halved else 1e-3
     worst: dict[str, float] = {}
+    seen = False
     for sample in inputs:
         want = network(*sample)
         want = want if isinstance(want, tuple) else (want,)
+        seen |= "boxes" not in network.outputs or bool((want[1] > 0).any())
         given = runtime(*(t.numpy() for t in sample))
         got = [torch.from_numpy(np.ascontiguousarray(t)) for t in given]
         pairs = dict(zip(network.outputs, zip(got, want, strict=True), strict=True))
         found = _detections(pairs, limit) if "boxes" in pairs else _maps(pairs)
         worst = {name: max(value, worst.get(name, 0.0)) for name, value in found.items()}
     print("largest difference to PyTorch: " + ", ".join(f"{k} {v:.2g}" for k, v in worst.items()))
+    if not seen:
+        print("the network finds nothing on these images: compare it on some of yours, --samples")
     beyond = {k: v for k, v in worst.items() if k != "pixels" and not v <= limit}
     if beyond:
         raise InputError(
@@ -78,12 +82,12 @@ def _detections(pairs: dict[str, tuple[Tensor, Tensor]], limit: float) -> dict[s
     same = box_iou(got, want) >= SAME_BOX
     same &= (scores[:, None] - wanted).abs() <= limit
     same &= (labels[:, None] == right) & (scores[:, None] > 0) & (wanted > 0)
-    count = max(int((wanted > 0).sum()), int((scores > 0).sum()), 1)
+    count = max(int((wanted > 0).sum()), int((scores > 0).sum()))
     matched = min(int(same.any(0).sum()), int(same.any(1).sum()))
     rows, columns = same.nonzero(as_tuple=True)
     distance = (got[rows] - want[columns]).abs().amax(1)
     nearest = torch.full((len(got),), torch.inf).scatter_reduce(0, rows, distance, "amin")
-    found = {"detections": 1 - matched / count}
+    found = {"detections": 1 - matched / count if count else 0.0}
     if len(rows):
         found["pixels"] = nearest[nearest.isfinite()].max().item()
     if "masks" in pairs and len(rows):

@@ -95,8 +95,8 @@ def arguments(task: str, folder: Path, **others) -> Namespace:
     usual = dict(
         config=str(folder / f"{task}.py"), checkpoint=str(folder / "net.pth"), format="onnx",
         out=str(folder / "out/net.onnx"), size=(128, 160), dynamic_size=False, logits=False,
-        fp16=False, int8=None, calibration_images=4, tolerance=None, cfg_options=None,
-        launcher="none", work_dir=str(folder / "work"),
+        fp16=False, int8=None, calibration_images=4, samples=None, tolerance=None,
+        cfg_options=None, launcher="none", work_dir=str(folder / "work"),
     )  # fmt: skip
     return Namespace(**{**usual, **others})
 
@@ -236,3 +236,14 @@ def test_files_that_cannot_be_loaded(tmp_path):
         load(tmp_path / "net.txt")
     with pytest.raises(InputError, match="exported file not found"):
         load(tmp_path / "net.onnx")
+
+
+def test_a_detector_that_finds_nothing_is_exported_with_a_remark(tmp_path, capsys, shapes):
+    picture = next((shapes / "val2017").glob("*.jpg"))
+    options = ["model.test_cfg.score_thr=1.0"]
+    args = arguments("det", tmp_path, cfg_options=options, samples=[str(picture)])
+    assert export(args).is_file()
+    assert "finds nothing on these images" in capsys.readouterr().out
+    args = arguments("det", tmp_path, samples=[str(ROOT / "README.md")])
+    with pytest.raises(InputError, match=r"--samples: .*README\.md is not an image"):
+        export(args)
