@@ -26,6 +26,7 @@ def describe(
         precision: ``'float32'``, ``'float16'`` or ``'int8'``.
     """
     preprocessor = cfg.model.data_preprocessor
+    padded = preprocessor.get("test_cfg") or {}  # mmseg's
     rgb = preprocessor.get("to_rgb") or preprocessor.get("bgr_to_rgb") or False
     return {
         "task": _task(network),
@@ -33,13 +34,14 @@ def describe(
         "config": Path(cfg.filename).stem,
         "version": __version__,
         "precision": precision,
-        **_classes(cfg),
+        **class_names(cfg),
         "preprocess": {
+            "load": dict(test_pipeline(cfg)[0]),  # the config's, in its terms
             "mean": list(preprocessor.mean),
             "std": list(preprocessor.std),
             "channels": "rgb" if rgb else "bgr",  # of mean, std and the input
-            "resize": [dict(step) for step in _geometry(cfg)],  # the config's, in its terms
-            "pad_divisor": preprocessor.get("pad_size_divisor", 1),
+            "resize": [dict(step) for step in _geometry(cfg)],  # likewise
+            "pad_divisor": preprocessor.get("pad_size_divisor") or padded.get("size_divisor") or 1,
             "pad_value": preprocessor.get("pad_value", preprocessor.get("pad_val", 0)),
             "size": list(size),
             "dynamic_size": dynamic_size,
@@ -68,21 +70,45 @@ def input_size(cfg: Config) -> tuple[int, int]:
     return tuple(-(-side // divisor) * divisor for side in (height, width))
 
 
-def _geometry(cfg: Config) -> list[dict]:
-    loader = cfg.get("test_dataloader") or cfg.get("val_dataloader") or {}
-    pipeline = loader.get("dataset", {}).get("pipeline", [])
-    return [step for step in pipeline if step.type in GEOMETRY]
+def test_pipeline(cfg: Config) -> list[dict]:
+    """Steps that a config's test images go through, without those that load annotations.
+
+    Raises:
+        InputError: If there are none, or reading a file is not the first of them.
+    """
+    pipeline = _dataset(cfg).get("pipeline") or []
+    steps = [step for step in pipeline if not step.type.endswith("LoadAnnotations")]
+    if not steps or not steps[0].type.endswith("LoadImageFromFile"):
+        raise InputError("the config's test_dataloader must have a pipeline with LoadImageFromFile")
+    return steps
 
 
-def _classes(cfg: Config) -> dict[str, Any]:
-    """Names and colours: the config's, else those of its data set's kind."""
-    dataset = (cfg.get("test_dataloader") or cfg.get("val_dataloader") or {}).get("dataset", {})
-    kind = DATASETS.get(dataset.type) if "type" in dataset else None
+def class_names(cfg: Config) -> dict[str, Any]:
+    """Names and colours of a config's classes: the config's, else those of its data set's kind.
+
+    Returns:
+        ``classes`` and ``palette``, lists; empty if not known.
+    """
+    dataset = _dataset(cfg)
+    with DATASETS.switch_scope_and_registry(cfg.get("default_scope")) as registry:
+        kind = registry.get(dataset.type) if "type" in dataset else None
     known = {**getattr(kind, "METAINFO", {}), **dataset.get("metainfo", {})}
     return {
         "classes": list(known.get("classes") or []),
         "palette": [list(colour) for colour in known.get("palette") or []],
     }
+
+
+def _geometry(cfg: Config) -> list[dict]:
+    return [step for step in test_pipeline(cfg) if step.type in GEOMETRY]
+
+
+def _dataset(cfg: Config) -> dict[str, Any]:
+    """The test set, of several the first."""
+    dataset = (cfg.get("test_dataloader") or cfg.get("val_dataloader") or {}).get("dataset", {})
+    while inner := dataset.get("dataset") or dataset.get("datasets"):
+        dataset = inner[0] if isinstance(inner, list | tuple) else inner
+    return dataset
 
 
 def _task(network: nn.Module) -> str:

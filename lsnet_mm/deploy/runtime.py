@@ -38,11 +38,11 @@ def load(path: str | Path, threads: int | None = None) -> Runtime:
         InputError: If there is no such file, its format is unknown, or its runtime is missing.
     """
     path = Path(path)
-    if path.suffix not in _RUNTIMES:
-        raise InputError(f"an exported file ends in {', '.join(_RUNTIMES)}, got {path}")
+    if path.suffix not in FORMATS:
+        raise InputError(f"an exported file ends in {', '.join(FORMATS)}, got {path}")
     if not path.is_file():
         raise InputError(f"exported file not found: {path}")
-    return _RUNTIMES[path.suffix](path, threads)
+    return FORMATS[path.suffix](path, threads)
 
 
 class OnnxRuntime:
@@ -133,7 +133,7 @@ def _interpolation(start: float, end: float, pixels: int, cells: int) -> np.ndar
     return np.clip(1 - np.abs(position[:, None] - np.arange(cells)), 0, None).astype(np.float32)
 
 
-_RUNTIMES = {".onnx": OnnxRuntime, ".xml": OpenVino, ".pt2": TorchExport}
+FORMATS = {".onnx": OnnxRuntime, ".xml": OpenVino, ".pt2": TorchExport}
 
 
 def _parse(text: str | None) -> dict[str, Any]:
