@@ -369,7 +369,12 @@ def test_slurm_variables_are_translated(monkeypatch, tmp_path):
     assert values == ["3", "4", "1", "2", "n3", "29500"]
 
 
-@pytest.mark.parametrize("tool", ["train.py", "test.py", "make_shapes.py", "benchmark.py"])
+NO_TOOLS = ("launch.py", "options.py")  # imported or run by others
+
+
+@pytest.mark.parametrize(
+    "tool", sorted(path.name for path in (ROOT / "tools").glob("*.py") if path.name not in NO_TOOLS)
+)
 def test_help_imports_nothing_heavy(tool):
     code = (
         "import runpy, sys\n"

@@ -1,7 +1,6 @@
 """Checkpoints and exported files alike, and mm's own functions: the same from all."""
 
-import re
-import textwrap
+from ast import literal_eval
 
 import cv2
 import numpy as np
@@ -22,6 +21,7 @@ from tests import golden
 from tests.configs.recipes import read
 from tests.conftest import ROOT
 from tests.engine import test_classifiers, test_detectors, test_segmentors
+from tests.test_readme import PYTHON
 
 
 def match(found: Detections, wanted: Detections) -> None:
@@ -173,36 +173,29 @@ def test_models_that_cannot_be_used(networks, tmp_path):
         Predictor(tmp_path / "foreign.onnx")
 
 
-EXAMPLE = textwrap.dedent(re.search(r"::\n\n(.*?)\n\n    Args", Predictor.__doc__, re.DOTALL)[1])
-
-
 @torch.no_grad()
-@pytest.mark.parametrize(
-    ("config", "weights", "kind", "first"),
-    [
-        ("retinanet_lsnet_t_coco", "lsnet_t_retinanet", Detections, "person"),
-        ("fpn_lsnet_t_ade20k", "lsnet_t_semfpn", LabelMap, "wall"),
-        ("lsnet_t_imagenet", "lsnet_t", Classes, "tench, Tinca tinca"),
-    ],
-)
-def test_the_example_with_published_files(
-    config, weights, kind, first, images, tmp_path, monkeypatch
-):
-    """The docstring's three lines, with the names of each task's files."""
-    path = tmp_path / f"{weights}.pth"
-    if kind is Classes:
-        test_classifiers.published_file(weights, tmp_path)
-    elif kind is Detections:
-        test_detectors.published_file(test_detectors.build("retinanet"), path)
-    else:
-        model = revert_sync_batchnorm(MODELS.build(read(config).model))
-        test_segmentors.published_file(golden.fill(model), path)
+def test_the_readmes_lines_with_published_files(images, tmp_path, monkeypatch, capsys):
+    weights = tmp_path / "pretrain"
+    weights.mkdir()
+    detector = test_detectors.build("retinanet")
+    test_detectors.published_file(detector, weights / "lsnet_t_retinanet.pth")
+    segmentor = revert_sync_batchnorm(MODELS.build(read("fpn_lsnet_t_ade20k").model))
+    test_segmentors.published_file(golden.fill(segmentor), weights / "lsnet_t_semfpn.pth")
+    test_classifiers.published_file("lsnet_t", weights)
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     (tmp_path / "image.jpg").symlink_to(images[0])
     monkeypatch.chdir(tmp_path)
-    lines = EXAMPLE.replace("retinanet_lsnet_t_coco", config).replace("lsnet_t_retinanet", weights)
+    (lines,) = (text for text in PYTHON if "Predictor" in text)
     names = {}
     exec(lines, names)
-    assert type(names["result"]) is kind
-    assert Image.open("drawn.jpg").size == (160, 120)
-    assert names["model"].classes[0] == first
+    kinds = {"detect": Detections, "segment": LabelMap, "classify": Classes}
+    first = {"detect": "person", "segment": "wall", "classify": "tench, Tinca tinca"}
+    for name, kind in kinds.items():
+        assert names[name].classes[0] == first[name]
+        assert type(names[name]("image.jpg")) is kind
+    for drawn in ("objects.jpg", "label_map.jpg"):
+        assert Image.open(drawn).size == (160, 120)
+    best = literal_eval(capsys.readouterr().out.strip().splitlines()[-1])
+    assert [name for name, _ in best] == [
+        names["classify"].classes[i] for i in np.argsort(-names["classify"]("image.jpg").scores)[:5]
+    ]
