@@ -11,6 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import active_children
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -146,6 +147,10 @@ def _records(
         raise InputError(
             "a worker process was killed, perhaps for want of memory: try fewer --workers"
         ) from error
+    except KeyboardInterrupt:
+        for worker in active_children():  # one that has just started may not heed the signal yet
+            worker.kill()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 

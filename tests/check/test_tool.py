@@ -73,7 +73,7 @@ def test_tool_ends_cleanly_on_ctrl_c(data):
     )
     writer = wait_for_reader(pipe)
     os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=60)
     os.close(writer)
     assert process.returncode == 130
     assert "interrupted: not all was checked" in errors
