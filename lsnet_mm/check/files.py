@@ -11,8 +11,8 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import active_children
 from io import BytesIO
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any, NamedTuple
 
