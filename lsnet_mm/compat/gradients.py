@@ -23,6 +23,8 @@ def add_gradients(
         grad_output: Gradient by the function's result, of its shape.
         grads: One tensor per input and of its shape, added to.
     """
+    if not grad_output.numel():  # of an empty result, which may not even depend on the inputs
+        return
     with torch.enable_grad():
         leaves = [tensor.detach().requires_grad_() for tensor in inputs]
         output = function(*leaves)

@@ -19,15 +19,24 @@ COMPILER = "none: mmcv._ext is lsnet_mm's stand-in in plain torch, nothing is co
 # The modules of this package that hold ops.
 THEMES = (
     "bbox_overlaps",
+    "border_align",
     "carafe",
     "deform_attn",
     "deform_conv",
+    "deform_roi_pool",
     "focal_loss",
+    "fused_bias_leakyrelu",
+    "line_nms",
     "masked_conv",
     "nms",
+    "prroi_pool",
     "psa_mask",
+    "quadrilaterals",
     "roi_align",
+    "roi_align_rotated",
     "roi_pool",
+    "tin_shift",
+    "upfirdn2d",
 )
 
 
