@@ -166,7 +166,8 @@ def modulated_deform_conv_forward(
         weight: (OC, C // group, kernel_h, kernel_w).
         bias: (OC,), or anything if ``with_bias`` is false.
         offset: (B, deformable_group * kernel_h * kernel_w * 2, OH, OW), in cells, as (y, x).
-        mask: (B, deformable_group * kernel_h * kernel_w, OH, OW), the factors.
+            Larger maps are read as mmcv's kernel does, see :func:`_as_read`.
+        mask: (B, deformable_group * kernel_h * kernel_w, OH, OW), the factors; likewise.
         output: (B, OC, OH, OW), overwritten.
         ones, columns: Unused, see above.
         kernel_h, kernel_w: Size of the kernel, as ``weight`` has it.
@@ -179,6 +180,7 @@ def modulated_deform_conv_forward(
     """
     strides, padding, dilation = (stride_h, stride_w), (pad_h, pad_w), (dilation_h, dilation_w)
     geometry = (*strides, *padding, *dilation, group, deformable_group)
+    offset, mask = (_as_read(maps, output.shape[2:]) for maps in (offset, mask))
     output.copy_(_convolve(input, weight, offset, mask, bias if with_bias else None, geometry))
 
 
@@ -220,12 +222,14 @@ def modulated_deform_conv_backward(
     """
     strides, padding, dilation = (stride_h, stride_w), (pad_h, pad_w), (dilation_h, dilation_w)
     geometry = (*strides, *padding, *dilation, group, deformable_group)
+    offset, mask = (_as_read(maps, grad_output.shape[2:]) for maps in (offset, mask))
     grads = _gradients(grad_output, input, weight, offset, mask, geometry)
-    buffers = [grad_input, grad_weight, grad_offset, grad_mask]
+    grad_input.copy_(grads[0])
+    grad_weight.copy_(grads[1])
+    grad_offset.copy_(_as_laid_out(grads[2], grad_offset.shape))
+    grad_mask.copy_(_as_laid_out(grads[3], grad_mask.shape))
     if with_bias:
-        buffers.append(grad_bias)
-    for buffer, grad in zip(buffers, grads, strict=False):
-        buffer.copy_(grad)
+        grad_bias.copy_(grads[4])
 
 
 def _convolve(
@@ -265,6 +269,33 @@ def _tensors(
     input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor | None, bias: Tensor | None
 ) -> list[Tensor]:
     """The operator's tensors in its order and in at least float32; what there is not is empty."""
+    # At NaN mmcv samples 0, while torchvision's CPU operator reads some other memory.
+    offset = offset.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)
     mask = input.new_zeros(len(input), 0) if mask is None else mask
     bias = input.new_zeros(len(weight)) if bias is None else bias
     return [at_least_float32(tensor) for tensor in (input, weight, offset, mask, bias)]
+
+
+def _as_read(maps: Tensor, size: torch.Size) -> Tensor:
+    """Offsets or factors as mmcv's kernel reads them: as if they had the size of the output.
+
+    It does not look at their own size, and mmdet's DyHead passes maps that are larger: of those
+    only the first values of each image count, cut anew into maps of the output's size. Published
+    weights were trained so.
+
+    Args:
+        maps: (B, N, ...), at least as large as ``size``.
+        size: (OH, OW).
+
+    Returns:
+        (B, N, OH, OW).
+    """
+    batch, count = maps.shape[:2]
+    return maps.flatten(1)[:, : count * size.numel()].reshape(batch, count, *size)
+
+
+def _as_laid_out(grad: Tensor, shape: torch.Size) -> Tensor:
+    """The gradient by maps of ``shape``, given that by what :func:`_as_read` makes of them."""
+    total = grad.new_zeros(shape[0], shape[1:].numel())
+    total[:, : grad[0].numel()] = grad.flatten(1)
+    return total.reshape(shape)

@@ -196,3 +196,37 @@ def test_image_smaller_than_the_kernel():
     layer, x = DeformConv2d(4, 6, 3, padding=1), torch.randn(1, 4, 2, 1)
     expected = torch.nn.functional.conv2d(x, layer.weight, padding=1)
     torch.testing.assert_close(layer(x, torch.zeros(1, 18, 2, 1)), expected)
+
+
+def test_larger_maps_are_read_from_their_start():
+    # mmdet's DyHead does this, and mmcv's kernel takes the size from the output.
+    generator = torch.Generator().manual_seed(0)
+    x, offset, mask, weight = (
+        torch.randn(shape, generator=generator, dtype=torch.float64)
+        for shape in ((2, 3, 4, 5), (2, 18, 8, 10), (2, 9, 8, 10), (4, 3, 3, 3))
+    )
+    read = [
+        torch.stack([maps[b].flatten()[: n * 20].view(n, 4, 5) for b in range(2)])
+        for maps, n in ((offset, 18), (mask, 9))
+    ]
+    geometry = ((1, 1), (1, 1), (1, 1), 1, 1)
+    expected = convolve_by_hand(x, *read, weight, x.new_zeros(4), geometry)
+    torch.testing.assert_close(
+        modulated_deform_conv2d(x, offset, mask, weight, None, *geometry), expected
+    )
+    strided = [t.to(memory_format=torch.channels_last).requires_grad_() for t in (offset, mask)]
+    assert gradcheck(
+        lambda *maps: modulated_deform_conv2d(x, *maps, weight, None, *geometry),
+        strided,
+        fast_mode=True,
+    )
+
+
+def test_samples_at_no_place_are_zeros():
+    layer, x = DeformConv2d(4, 6, 3), torch.randn(1, 4, 40, 40, requires_grad=True)
+    for value in (torch.nan, torch.inf, -torch.inf, 1e30):
+        offset = torch.full((1, 18, 38, 38), value, requires_grad=True)
+        output = layer(x, offset)
+        output.sum().backward()
+        assert not output.any()
+        assert not x.grad.any()
