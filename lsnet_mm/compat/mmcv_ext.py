@@ -1,12 +1,14 @@
 """A stand-in for ``mmcv._ext``, the compiled extension without which ``mmcv.ops`` cannot import.
 
 mmcv publishes compiled wheels for old torch releases only, and mmdet imports ``mmcv.ops`` whether
-or not a model needs a compiled op. The stand-in holds the common ops in plain torch; the others
-are there by name, for mmcv asserts at import that they exist, and raise when called.
+or not a model needs a compiled op. The stand-in holds those that models of images use, in plain
+torch and torchvision; the others are there by name, for mmcv asserts at import that they exist, and
+raise when called.
 """
 
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -14,6 +16,28 @@ from typing import Any, NoReturn
 
 NAME = "mmcv._ext"
 COMPILER = "none: mmcv._ext is lsnet_mm's stand-in in plain torch, nothing is compiled"
+# The modules of this package that hold ops.
+THEMES = (
+    "bbox_overlaps",
+    "border_align",
+    "carafe",
+    "deform_attn",
+    "deform_conv",
+    "deform_roi_pool",
+    "focal_loss",
+    "fused_bias_leakyrelu",
+    "line_nms",
+    "masked_conv",
+    "nms",
+    "prroi_pool",
+    "psa_mask",
+    "quadrilaterals",
+    "roi_align",
+    "roi_align_rotated",
+    "roi_pool",
+    "tin_shift",
+    "upfirdn2d",
+)
 
 
 def install_mmcv_ext() -> None:
@@ -41,11 +65,10 @@ class MMCVExtLoader(Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         """Put every op, the two version queries and a fallback for missing ops into ``module``."""
-        from . import focal_loss, nms, roi_align, roi_pool
-
-        for theme in (focal_loss, nms, roi_align, roi_pool):
-            for op in theme.__all__:
-                setattr(module, op, getattr(theme, op))
+        for theme in THEMES:
+            ops = import_module(f".{theme}", __package__)
+            for op in ops.__all__:
+                setattr(module, op, getattr(ops, op))
         # mmcv's environment report prints these two.
         module.get_compiler_version = module.get_compiling_cuda_version = lambda: COMPILER
         module.__getattr__ = missing_op

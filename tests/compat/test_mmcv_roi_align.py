@@ -9,6 +9,8 @@ from mmcv.ops import RoIAlign
 from torch import Tensor
 from torch.autograd import gradcheck
 
+from .by_hand import sample
+
 # On a 7 x 9 map of two images. Numbers are multiples of 1/4, exact in half precision too, and no
 # sample falls on the edge where samples begin to count as 0.
 ROIS = [
@@ -25,19 +27,6 @@ WITHOUT_AREA = [0, 3.25, 2.5, 3.25, 2.5]
 def inputs(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
     features = torch.randn(2, 3, 7, 9, generator=torch.Generator().manual_seed(0))
     return features.to(dtype), torch.tensor(ROIS, dtype=dtype)
-
-
-def sample(plane: list[list[float]], y: float, x: float) -> float:
-    """Bilinear interpolation as a sum of hat functions over all cells."""
-    height, width = len(plane), len(plane[0])
-    if not (-1 <= y <= height and -1 <= x <= width):
-        return 0.0
-    y, x = min(max(y, 0), height - 1), min(max(x, 0), width - 1)
-    return sum(
-        plane[i][j] * max(0, 1 - abs(y - i)) * max(0, 1 - abs(x - j))
-        for i in range(height)
-        for j in range(width)
-    )
 
 
 def sample_positions(roi, bins, scale, ratio, aligned) -> list[list[list[tuple[float, float]]]]:
