@@ -3,13 +3,14 @@
 import re
 
 import pytest
+import yaml
 from mmengine.config import Config
 from mmengine.infer import BaseInferencer
 from mmengine.registry import MODELS, init_default_scope
 
 from lsnet_mm.benchmark.subjects import TOP1
 from lsnet_mm.errors import InputError
-from lsnet_mm.model_zoo import HUB, find, published
+from lsnet_mm.model_zoo import HUB, METAFILE, find, published
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -23,6 +24,12 @@ def test_all_published_files_are_named():
         assert weights.url == f"{HUB}{name}.pth"
         assert weights.results
         assert all(result.metrics for result in weights.results)
+
+
+@pytest.mark.parametrize("index", ["model-index.yml", "lsnet_mm/model-index.yml"])
+def test_mim_finds_them_in_the_repository_and_in_the_package(index):
+    (path,) = yaml.safe_load((ROOT / index).read_text())["Import"]
+    assert (ROOT / index).parent.joinpath(path).resolve() == METAFILE.resolve()
 
 
 @pytest.mark.parametrize("name", NAMES)
