@@ -4,7 +4,6 @@ Source: mmcv docs, ``mmcv.ops.CARAFE``; Wang et al. 2019, "CARAFE: Content-Aware
 FEatures".
 """
 
-import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -118,15 +117,18 @@ def _reassemble(
 ) -> Tensor:
     """What :func:`carafe_naive_forward` writes, in at least float32."""
     batch, channels, height, width = features.shape
-    upsampled = (batch, channels, height * scale_factor, width * scale_factor)
-    cells, places = (height, 1, width, 1), (height, scale_factor, width, scale_factor)
+    scales, per_group = (scale_factor, scale_factor), channels // group_size
     padded = pad(at_least_float32(features), [kernel_size // 2] * 4)
-    weights = at_least_float32(masks).reshape(batch, group_size, kernel_size**2, 1, *places)
+    # The places that a cell covers come before the cells: sums then run along rows of cells.
+    weights = at_least_float32(masks).reshape(batch, -1, height, scale_factor, width, scale_factor)
+    weights = weights.permute(0, 1, 3, 5, 2, 4).contiguous()
+    weights = weights.reshape(batch, group_size, kernel_size**2, 1, *scales, height, width)
     # Neighbour by neighbour: all of them side by side would be kernel_size ** 2 copies.
-    output = padded.new_zeros(batch, group_size, channels // group_size, *places)
+    output = padded.new_zeros(batch, group_size, per_group, *scales, height, width)
     for neighbour in range(kernel_size**2):
         row, column = divmod(neighbour, kernel_size)
         shifted = padded[:, :, row : row + height, column : column + width]
-        shifted = shifted.reshape(batch, group_size, channels // group_size, *cells)
-        output = torch.addcmul(output, shifted, weights[:, :, neighbour])
-    return output.reshape(upsampled)
+        shifted = shifted.reshape(batch, group_size, per_group, 1, 1, height, width)
+        output.addcmul_(shifted, weights[:, :, neighbour])
+    output = output.permute(0, 1, 2, 5, 3, 6, 4)
+    return output.reshape(batch, channels, height * scale_factor, width * scale_factor)
