@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from lsnet_mm.errors import InputError
 
-CHUNK = 16  # files that a worker is sent at a time
+CHUNK = 16  # files that a worker is sent at a time, at most
 AHEAD = 4  # chunks that wait for each worker
 
 # A data set is the user's own: a large image is no attack.
@@ -129,7 +129,8 @@ def _records(
     inspect: Callable[[Any], FileRecord], items: Sequence[Any], workers: int
 ) -> Iterator[list[FileRecord]]:
     """Yield the records of chunk after chunk, in order; only a few chunks wait at a time."""
-    chunks = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
+    size = max(1, min(CHUNK, len(items) // workers))
+    chunks = [items[start : start + size] for start in range(0, len(items), size)]
     work = partial(_inspect_chunk, inspect)
     if min(workers, len(chunks)) <= 1:
         yield from map(work, chunks)
