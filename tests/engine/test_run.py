@@ -2,8 +2,6 @@
 
 import json
 import pickle
-import subprocess
-import sys
 from argparse import Namespace
 from functools import partial
 from pathlib import Path
@@ -367,22 +365,3 @@ def test_slurm_variables_are_translated(monkeypatch, tmp_path):
     distributed._export_environment("slurm")
     values = [distributed.os.environ[name] for name in names]
     assert values == ["3", "4", "1", "2", "n3", "29500"]
-
-
-NO_TOOLS = ("launch.py", "options.py")  # imported or run by others
-
-
-@pytest.mark.parametrize(
-    "tool", sorted(path.name for path in (ROOT / "tools").glob("*.py") if path.name not in NO_TOOLS)
-)
-def test_help_imports_nothing_heavy(tool):
-    code = (
-        "import runpy, sys\n"
-        "try: runpy.run_path(sys.argv[1], run_name='__main__')\n"
-        "except SystemExit: pass\n"
-        "assert not {'torch', 'mmengine', 'lsnet_mm'} & set(sys.modules)"
-    )
-    command = [sys.executable, "-c", code, str(ROOT / "tools" / tool), "--help"]
-    environment = {"PYTHONPATH": str(ROOT / "tools"), "PATH": "/usr/bin:/bin"}
-    shown = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-    assert "usage:" in shown.stdout
