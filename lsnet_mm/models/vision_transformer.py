@@ -58,7 +58,7 @@ class LSConvVisionTransformer(VisionTransformer):
         **others: Any,
     ) -> None:
         if others.pop("with_cls_token", False):
-            raise ValueError("LSConvVisionTransformer: there is no class token to convolve")
+            raise ValueError("LSConvVisionTransformer: there is no class token (with_cls_token)")
         super().__init__(
             arch, out_type=out_type, final_norm=final_norm, with_cls_token=False, **others
         )
