@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from mmcv.cnn.bricks import DropPath
 from mmpretrain.models import VisionTransformer
 from mmpretrain.models.utils import MultiheadAttention, resize_pos_embed
 from torch import Tensor, nn
@@ -64,6 +65,9 @@ class LSConvVisionTransformer(VisionTransformer):
         )
         for layer in self.layers:
             layer.attn = GridLSConv(layer.attn, **(ls_conv or {}))
+        for module in self.modules():
+            if isinstance(module, DropPath):
+                module.drop_prob = float(module.drop_prob)  # NumPy's would break compiled graphs
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Images (N, 3, H, W), normalised, to the outputs of ``out_indices``.
