@@ -11,12 +11,10 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
 ]
-exclude_patterns = []
 
 html_theme = "furo"  # asks nothing of the network
 html_title = f"lsnet_mm {release}"
 html_show_sphinx = html_copy_source = False
-copybutton_exclude = ".linenos, .gp, .go"  # of a console's lines, the commands alone
 
 # Links within and between pages are checked, and every name that a docstring refers to; those of
 # other libraries have no page here.
