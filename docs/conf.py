@@ -14,14 +14,13 @@ extensions = [
 
 html_theme = "furo"  # asks nothing of the network
 html_title = f"lsnet_mm {release}"
-html_show_sphinx = html_copy_source = False
+html_show_copyright = html_show_sphinx = html_copy_source = False
 
 # Links within and between pages are checked, and every name that a docstring refers to; those of
 # other libraries have no page here.
 nitpicky = True
 nitpick_ignore_regex = [
-    ("py:.*", rf"{library}\..*")
-    for library in "argparse collections mmengine mmpretrain numpy pathlib PIL torch".split()
+    ("py:.*", r"(argparse|collections|mmengine|mmpretrain|numpy|pathlib|PIL|torch)\..*")
 ]
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
