@@ -1,5 +1,6 @@
 """What a run reads, checked before it starts or explained when it cannot be read."""
 
+import errno
 import os.path as osp
 import pickle
 from collections.abc import Iterable, Iterator, Mapping
@@ -97,6 +98,47 @@ def explain_damaged_checkpoint(filename: str | None) -> Iterator[None]:
             raise
         name = filename or "the latest checkpoint of the work folder"
         raise CheckpointError(f"{name} cannot be read as a torch checkpoint: {error}") from error
+
+
+@contextmanager
+def explain_full_disk(folder: str) -> Iterator[None]:
+    """Put words to a disk, quota or file size limit that a run has reached.
+
+    Args:
+        folder: Where the run writes, for errors that name no file.
+
+    Raises:
+        InputError: In place of the ``OSError``.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise InputError(
+            f"{error.filename or folder} cannot be written: {error.strerror}. Checkpoints written "
+            "before are whole: make room and go on with --resume; to keep fewer of them, "
+            "--cfg-options default_hooks.checkpoint.max_keep_ckpts=2"
+        ) from error
+
+
+@contextmanager
+def explain_dead_workers() -> Iterator[None]:
+    """Put words to the death of a data loader's worker.
+
+    Raises:
+        InputError: In place of torch's ``RuntimeError``.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker (pid"):
+            raise
+        raise InputError(
+            f"{str(error).rstrip('. ')}. Often the machine is out of memory (dmesg tells) or of "
+            "shared memory (df /dev/shm): try fewer workers, --cfg-options "
+            "train_dataloader.num_workers=1 val_dataloader.num_workers=1, and go on with --resume"
+        ) from error
 
 
 def _paths(node: Any) -> Iterator[str]:

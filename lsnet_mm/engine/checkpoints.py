@@ -1,0 +1,240 @@
+"""Checkpoints that are whole or not there, and hold all that a run needs to go on exactly."""
+
+import os
+import os.path as osp
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import gather_object, get_rank, get_world_size, is_main_process
+from mmengine.fileio import LocalBackend, register_backend
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
+from torch import Tensor, nn
+
+from .loops import EpochLoop
+
+POINTER = "last_checkpoint"  # the file that names the run's latest, as mmengine calls it
+INTERRUPTED = "interrupted.pth"
+
+
+def write_whole(path: str, data: bytes) -> None:
+    """Write a file so that it is complete or absent, whatever happens meanwhile.
+
+    The data go to ``path + ".tmp"``, to the disk, and only then to their name; what was there
+    before stays until that moment.
+
+    Raises:
+        OSError: If the disk is full or broken; with the file's name, and the former file in place.
+    """
+    unfinished = f"{path}.tmp"
+    try:
+        with open(unfinished, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+        _flush_folder(osp.dirname(path) or ".")
+    except OSError as error:
+        Path(unfinished).unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, path) from error
+
+
+def _flush_folder(folder: str) -> None:
+    """Bring the names in a folder to the disk, not only the files' contents."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class WholeFileBackend(LocalBackend):
+    """mmengine's backend for local files, writing with :func:`write_whole`."""
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Write ``obj`` to ``filepath``, whose folder is made where it is missing."""
+        os.makedirs(osp.dirname(filepath) or ".", exist_ok=True)
+        write_whole(str(filepath), obj)
+
+
+register_backend("whole_file", WholeFileBackend, force=True)
+
+
+class _LateRemovals:
+    """A file backend that remembers what it is to remove."""
+
+    def __init__(self, backend: LocalBackend) -> None:
+        self.backend = backend
+        self.outdated: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.backend, name)
+
+    def remove(self, path: str) -> None:
+        self.outdated.append(path)
+
+    rmtree = remove
+
+    def carry_out(self) -> None:
+        for path in self.outdated:
+            if self.backend.isdir(path):
+                self.backend.rmtree(path)
+            elif self.backend.isfile(path):
+                self.backend.remove(path)
+        self.outdated = []
+
+
+class WholeCheckpointHook(CheckpointHook):
+    """mmengine's ``CheckpointHook``, safe against being killed, with the same arguments.
+
+    Checkpoints are written whole; then ``last_checkpoint`` names the new one; only then outdated
+    ones are removed, where mmengine removes them first. Each also holds its place within the
+    epoch, whether validation is done, gradients that are still being accumulated and the state of
+    ``EarlyStoppingHook``, which mmengine loses.
+    """
+
+    saved_iter: int | None = None  # iterations done when the latest checkpoint was written
+    _gradients: list[dict[str, Tensor]] | None = None
+    _resumed: dict[str, Any]
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Keep what :meth:`before_train` puts back once mmengine has done its part."""
+        self._resumed = checkpoint.get("progress", {})
+
+    def before_train(self, runner: Runner) -> None:
+        """Prepare the folder, and put back what mmengine does not resume."""
+        super().before_train(runner)
+        if isinstance(self.file_backend, LocalBackend) and not self.file_client_args:
+            self.backend_args = self.backend_args or dict(backend="whole_file")
+        self.file_backend = _LateRemovals(self.file_backend)
+        hub = runner.message_hub
+        if "last_validation" not in hub.runtime_info:
+            hub.update_info("last_validation", runner.iter)
+        if runner._resume:
+            self._restore(runner)
+        if is_main_process():
+            self._tidy(runner)
+
+    def _restore(self, runner: Runner) -> None:
+        state = self._resumed
+        if state.get("batches"):
+            _enter_epoch(runner, state["batches"], state["batches_per_epoch"])
+        for hook, values in zip(_early_stopping(runner), state.get("early_stopping", ())):
+            hook.wait_count, hook.best_score = values
+        gradients = state.get("gradients")
+        if gradients and len(gradients) == get_world_size():
+            parameters = dict(_module(runner).named_parameters())
+            for name, gradient in gradients[get_rank()].items():
+                parameters[name].grad = gradient.to(parameters[name].device)
+        elif gradients:
+            runner.logger.warning(
+                f"The gradients of {len(gradients)} processes that the checkpoint was still "
+                f"accumulating are left out: there are {get_world_size()} processes now."
+            )
+
+    def _tidy(self, runner: Runner) -> None:
+        """Finish what a killed run left undone in the folder."""
+        outdated = [*Path(self.out_dir).glob("*.pth.tmp")]
+        if runner._resume:
+            names = runner.message_hub.get_info("outdated_checkpoints", [])
+            outdated += [Path(self.out_dir, name) for name in names]
+        for path in outdated:
+            path.unlink(missing_ok=True)
+        pointer = osp.join(runner.work_dir, POINTER)
+        if not runner._resume and osp.exists(pointer):
+            write_whole(pointer, b"")  # the checkpoint of a run before is not this run's
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
+        """Note that validation is done, and save the best checkpoint."""
+        runner.message_hub.update_info("last_validation", runner.iter)
+        super().after_val_epoch(runner, metrics)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Add what mmengine leaves out."""
+        loop, meta = runner.train_loop, checkpoint["meta"]
+        within = meta["epoch"] == loop.epoch and isinstance(loop, EpochLoop)
+        checkpoint["progress"] = dict(
+            batches=meta["iter"] - loop.pass_start if within else 0,
+            batches_per_epoch=len(loop.dataloader),
+            early_stopping=[(h.wait_count, h.best_score) for h in _early_stopping(runner)],
+            gradients=self._gradients,
+        )
+
+    def save_interrupted(self, runner: Runner, done: int) -> str:
+        """Save a run that is told to stop, after ``done`` iterations, and return the file's path.
+
+        Nothing is written where a checkpoint of this very moment exists.
+        """
+        if self.saved_iter != done:
+            self._save(runner, INTERRUPTED, dict(epoch=runner.epoch, iter=done))
+        return self.last_ckpt
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
+        name = self.filename_tmpl.format
+        if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
+            if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
+                self._remove_later(name(self.keep_ckpt_ids[0]))
+            self.keep_ckpt_ids.append(step)
+            runner.message_hub.update_info("keep_ckpt_ids", list(self.keep_ckpt_ids))
+        self._remove_later(INTERRUPTED)
+        self._save(runner, name(step), meta)
+
+    def _remove_later(self, name: str) -> None:
+        self.file_backend.remove(self.file_backend.join_path(self.out_dir, name))
+
+    def _save(self, runner: Runner, name: str, meta: dict[str, Any]) -> None:
+        """Write a checkpoint, name it in ``last_checkpoint``, then remove what it replaces."""
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
+        runner.message_hub.update_info("last_ckpt", self.last_ckpt)
+        # Should the run be killed before they are removed, the resumed one does it.
+        outdated = [osp.basename(path) for path in self.file_backend.outdated]
+        runner.message_hub.update_info("outdated_checkpoints", outdated)
+        self._gradients = _accumulated_gradients(runner)
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            self.file_client_args,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args,
+        )
+        self._gradients, self.saved_iter = None, meta["iter"]
+        if is_main_process():
+            write_whole(osp.join(runner.work_dir, POINTER), self.last_ckpt.encode())
+            self.file_backend.carry_out()
+
+
+def _enter_epoch(runner: Runner, batches: int, of: int) -> None:
+    """Have the loop go on after ``batches`` of an epoch that had ``of`` when it was saved."""
+    loop = runner.train_loop
+    now = len(loop.dataloader)
+    if now != of:
+        runner.logger.warning(
+            f"The epoch has {now} batches per process now, and had {of}: it goes on after "
+            f"{batches / of:.0%}, with other images left than the run that was cut."
+        )
+        batches = batches * now // of
+    loop.pass_start = loop.iter - batches
+
+
+def _accumulated_gradients(runner: Runner) -> list[dict[str, Tensor]] | None:
+    """Every rank's gradients in the middle of accumulating them, which all ranks must ask for."""
+    wrapper = runner.optim_wrapper
+    if not isinstance(wrapper, OptimWrapper) or wrapper.should_update():
+        return None
+    parameters = _module(runner).named_parameters()
+    return gather_object({n: p.grad.cpu() for n, p in parameters if p.grad is not None})
+
+
+def _early_stopping(runner: Runner) -> Sequence[EarlyStoppingHook]:
+    return [hook for hook in runner.hooks if isinstance(hook, EarlyStoppingHook)]
+
+
+def _module(runner: Runner) -> nn.Module:
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model

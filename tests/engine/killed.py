@@ -1,0 +1,204 @@
+"""Training runs in processes that start at once, as they are forked, and die when told to."""
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mmpretrain.datasets
+import mmpretrain.evaluation
+import mmpretrain.models  # noqa: F401  imported once for all
+import torch
+from mmengine.runner import ValLoop
+from mmengine.runner import runner as mmengine_runner
+
+from lsnet_mm import engine
+from lsnet_mm.engine import checkpoints, loops
+from lsnet_mm.errors import InputError
+from tests.conftest import ROOT
+
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload([__name__])
+
+LIMIT = 60  # seconds
+
+
+class Run(processes.Process):
+    """A run of ``tools/train.py`` in a process.
+
+    Args:
+        config: Name of a file in tests/configs.
+        data: Folder of the images.
+        work_dir: Where it writes; its output goes to ``work_dir.log``.
+        doom: Called with ``work_dir`` in the process, before training.
+        environment: Variables to set in it.
+        arguments: Others than the tool's defaults.
+    """
+
+    def __init__(
+        self,
+        config: str,
+        data: Path,
+        work_dir: Path,
+        doom: Callable[[Path], None] | None = None,
+        environment: dict[str, str] | None = None,
+        options: tuple[str, ...] = (),
+        **arguments: Any,
+    ) -> None:
+        super().__init__()
+        self.work_dir, self.doom, self.environment = work_dir, doom, environment or {}
+        self.log = work_dir.with_suffix(".log")
+        defaults = dict(launcher="none", resume="auto", amp=False, auto_scale_lr=False)
+        self.arguments = Namespace(
+            config=str(ROOT / "tests/configs" / config),
+            work_dir=str(work_dir),
+            cfg_options=[f"data_root={data}", *options],
+            **{**defaults, "compile": None, "deterministic": False, **arguments},
+        )
+
+    def run(self) -> None:
+        """Train; the output goes to a file."""
+        os.setpgid(0, 0)
+        output = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        torch.set_num_threads(1)
+        os.environ.update(self.environment)
+        mmengine_runner.collect_env = dict  # takes a second
+        if self.doom is not None:
+            self.doom(self.work_dir)
+        try:
+            engine.train(self.arguments)
+        except InputError as error:  # as tools/options.py does
+            print(f"error: {error}", file=sys.stderr, flush=True)
+            sys.exit(1)
+
+    def finish(self, seconds: float = LIMIT) -> int:
+        """Start if need be, wait, and return the exit status."""
+        if self.pid is None:
+            self.start()
+        self.join(seconds)
+        if self.exitcode is None:
+            self.kill()
+            raise AssertionError(f"still running after {seconds} s:\n{self.output()[-3000:]}")
+        return self.exitcode
+
+    def output(self) -> str:
+        """What was printed so far, by the runs before in this folder, too."""
+        return self.log.read_text()
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class AtFileEvent:
+    """Die right before the ``count``-th time that a checkpoint's file is made, renamed, removed."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __call__(self, work_dir: Path) -> None:
+        def watch(event: str, args: tuple) -> None:
+            if event in ("open", "os.rename", "os.remove") and isinstance(args[0], str | Path):
+                name, mode = str(args[0]), args[1] if event == "open" else "w"
+                if name.startswith(f"{work_dir}/") and ".pth" in name or "last_checkpoint" in name:
+                    self.count -= mode is not None and "w" in str(mode)
+                    if self.count == 0:
+                        die()
+
+        sys.addaudithook(watch)
+
+
+class InWrite:
+    """Die in the ``count``-th write of a checkpoint's file, after a ``share`` of its bytes."""
+
+    def __init__(self, count: int, share: float, fail: OSError | None = None) -> None:
+        self.count, self.share, self.fail = count, share, fail
+
+    def __call__(self, work_dir: Path) -> None:
+        def open_mortal(path: str, mode: str) -> Any:
+            file = open(path, mode)
+            self.count -= 1
+            if self.count == 0:
+                file.write = self._write_part(file.write, file.flush)
+            return file
+
+        checkpoints.open = open_mortal
+
+    def _write_part(self, write: Callable, flush: Callable) -> Callable:
+        def part(data: bytes) -> None:
+            write(data[: int(self.share * len(data))])
+            flush()
+            if self.fail is not None:
+                raise self.fail
+            die()
+
+        return part
+
+
+class AtIteration:
+    """Send a signal to the run's processes in training's, or validation's, ``count``-th iteration.
+
+    ``rank`` limits it to one of several ranks, of which only that process then gets it.
+    """
+
+    def __init__(
+        self, count: int, number: int, validation: bool = False, rank: int | None = None
+    ) -> None:
+        self.count, self.number, self.validation, self.rank = count, number, validation, rank
+
+    def __call__(self, work_dir: Path) -> None:
+        if self.rank is not None and os.environ["RANK"] != str(self.rank):
+            return
+        loop = ValLoop if self.validation else loops._ResumableLoop
+        run_iter = loop.run_iter
+
+        def run_iter_and_signal(*args: Any) -> None:
+            self.count -= 1
+            if self.count == 0 and self.rank is None:
+                os.killpg(0, self.number)
+            elif self.count == 0:
+                os.kill(os.getpid(), self.number)
+            run_iter(*args)
+
+        loop.run_iter = run_iter_and_signal
+
+
+def outcome(work_dir: Path) -> dict[str, Any]:
+    """All that a finished run leaves that may not depend on how often it was killed."""
+    path = Path((work_dir / "last_checkpoint").read_text())
+    checkpoint = torch.load(path, weights_only=False)
+    hub = checkpoint["message_hub"]
+    losses = hub["log_scalars"]["train/loss"]._log_history
+    info = {k: v for k, v in hub["runtime_info"].items() if "cfg" not in k and "ckpt" not in k}
+    parts = ("state_dict", "ema_state_dict", "optimizer", "param_schedulers", "progress")
+    return dict(
+        {part: flat(checkpoint[part]) for part in parts},
+        files=sorted(p.name for p in work_dir.glob("*.pth*")),
+        losses=losses.tolist(),
+        info=json.loads(json.dumps(info, default=str)),
+        seed=checkpoint["meta"]["seed"],
+    )
+
+
+def flat(value: Any, name: str = "") -> dict[str, Any]:
+    """Leaves of nested dicts and lists, by path; tensors as their bytes."""
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list | tuple):
+        items = enumerate(value)
+    else:
+        return {name: value.numpy().tobytes() if isinstance(value, torch.Tensor) else value}
+    return {k: v for key, item in items for k, v in flat(item, f"{name}/{key}").items()}
+
+
+def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """Names of what is not equal to the last bit in two outcomes."""
+    found, wanted = flat(found), flat(wanted)
+    return sorted(k for k in found.keys() | wanted.keys() if found.get(k) != wanted.get(k))
