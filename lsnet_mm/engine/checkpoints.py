@@ -8,11 +8,11 @@ from typing import Any
 
 from mmengine.dist import gather_object, get_rank, get_world_size, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
-from mmengine.hooks import CheckpointHook, EarlyStoppingHook
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook, EMAHook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
-from torch import Tensor, nn
+from torch import nn
 
 from .loops import EpochLoop
 
@@ -92,12 +92,12 @@ class WholeCheckpointHook(CheckpointHook):
 
     Checkpoints are written whole; then ``last_checkpoint`` names the new one; only then outdated
     ones are removed, where mmengine removes them first. Each also holds its place within the
-    epoch, whether validation is done, gradients that are still being accumulated and the state of
-    ``EarlyStoppingHook``, which mmengine loses.
+    epoch, whether validation is done, the state of ``EarlyStoppingHook``, gradients that are still
+    being accumulated and, of several processes, each one's buffers, all of which mmengine loses.
     """
 
     saved_iter: int | None = None  # iterations done when the latest checkpoint was written
-    _gradients: list[dict[str, Tensor]] | None = None
+    _ranks: list[dict[str, Any]] | None = None  # what each rank has that the others have not
     _resumed: dict[str, Any]
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
@@ -120,19 +120,18 @@ class WholeCheckpointHook(CheckpointHook):
 
     def _restore(self, runner: Runner) -> None:
         state = self._resumed
-        if state.get("batches"):
-            _enter_epoch(runner, state["batches"], state["batches_per_epoch"])
-        for hook, values in zip(_early_stopping(runner), state.get("early_stopping", ())):
+        if isinstance(runner.train_loop, EpochLoop):
+            _enter_epoch(runner, state.get("batches", 0), state.get("batches_per_epoch"))
+        hooks = _early_stopping(runner)
+        for hook, values in zip(hooks, state.get("early_stopping", ()), strict=False):
             hook.wait_count, hook.best_score = values
-        gradients = state.get("gradients")
-        if gradients and len(gradients) == get_world_size():
-            parameters = dict(_module(runner).named_parameters())
-            for name, gradient in gradients[get_rank()].items():
-                parameters[name].grad = gradient.to(parameters[name].device)
-        elif gradients:
+        ranks = state.get("ranks")
+        if ranks and len(ranks) == get_world_size():
+            _restore_rank(runner, ranks[get_rank()])
+        elif ranks:
             runner.logger.warning(
-                f"The gradients of {len(gradients)} processes that the checkpoint was still "
-                f"accumulating are left out: there are {get_world_size()} processes now."
+                f"The checkpoint was written by {len(ranks)} processes, and there are "
+                f"{get_world_size()} now: what each had of its own is left out."
             )
 
     def _tidy(self, runner: Runner) -> None:
@@ -160,16 +159,22 @@ class WholeCheckpointHook(CheckpointHook):
             batches=meta["iter"] - loop.pass_start if within else 0,
             batches_per_epoch=len(loop.dataloader),
             early_stopping=[(h.wait_count, h.best_score) for h in _early_stopping(runner)],
-            gradients=self._gradients,
+            ranks=self._ranks,
         )
 
-    def save_interrupted(self, runner: Runner, done: int) -> str:
-        """Save a run that is told to stop, after ``done`` iterations, and return the file's path.
+    def save_interrupted(self, runner: Runner, done: int, together: bool) -> str:
+        """Save a run that is told to stop, and return the file's path.
 
         Nothing is written where a checkpoint of this very moment exists.
+
+        Args:
+            runner: The run.
+            done: Iterations done.
+            together: Whether all ranks do this at once, so that each can give its part.
         """
         if self.saved_iter != done:
-            self._save(runner, INTERRUPTED, dict(epoch=runner.epoch, iter=done))
+            meta = dict(epoch=runner.epoch, iter=done)
+            self._save(runner, INTERRUPTED, meta, _gather_ranks(runner) if together else None)
         return self.last_ckpt
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
@@ -180,19 +185,21 @@ class WholeCheckpointHook(CheckpointHook):
             self.keep_ckpt_ids.append(step)
             runner.message_hub.update_info("keep_ckpt_ids", list(self.keep_ckpt_ids))
         self._remove_later(INTERRUPTED)
-        self._save(runner, name(step), meta)
+        self._save(runner, name(step), meta, _gather_ranks(runner))
 
     def _remove_later(self, name: str) -> None:
         self.file_backend.remove(self.file_backend.join_path(self.out_dir, name))
 
-    def _save(self, runner: Runner, name: str, meta: dict[str, Any]) -> None:
+    def _save(
+        self, runner: Runner, name: str, meta: dict[str, Any], ranks: list[dict[str, Any]] | None
+    ) -> None:
         """Write a checkpoint, name it in ``last_checkpoint``, then remove what it replaces."""
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info("last_ckpt", self.last_ckpt)
         # Should the run be killed before they are removed, the resumed one does it.
         outdated = [osp.basename(path) for path in self.file_backend.outdated]
         runner.message_hub.update_info("outdated_checkpoints", outdated)
-        self._gradients = _accumulated_gradients(runner)
+        self._ranks = ranks
         runner.save_checkpoint(
             self.out_dir,
             name,
@@ -204,17 +211,17 @@ class WholeCheckpointHook(CheckpointHook):
             backend_args=self.backend_args,
             **self.args,
         )
-        self._gradients, self.saved_iter = None, meta["iter"]
+        self._ranks, self.saved_iter = None, meta["iter"]
         if is_main_process():
             write_whole(osp.join(runner.work_dir, POINTER), self.last_ckpt.encode())
             self.file_backend.carry_out()
 
 
-def _enter_epoch(runner: Runner, batches: int, of: int) -> None:
+def _enter_epoch(runner: Runner, batches: int, of: int | None) -> None:
     """Have the loop go on after ``batches`` of an epoch that had ``of`` when it was saved."""
     loop = runner.train_loop
     now = len(loop.dataloader)
-    if now != of:
+    if batches and now != of:
         runner.logger.warning(
             f"The epoch has {now} batches per process now, and had {of}: it goes on after "
             f"{batches / of:.0%}, with other images left than the run that was cut."
@@ -223,18 +230,41 @@ def _enter_epoch(runner: Runner, batches: int, of: int) -> None:
     loop.pass_start = loop.iter - batches
 
 
-def _accumulated_gradients(runner: Runner) -> list[dict[str, Tensor]] | None:
-    """Every rank's gradients in the middle of accumulating them, which all ranks must ask for."""
+def _gather_ranks(runner: Runner) -> list[dict[str, Any]] | None:
+    """What every rank has of its own, on rank 0; all ranks must ask for it.
+
+    That is gradients in the middle of accumulating them, and buffers such as the statistics of
+    BatchNorm, by which each rank validates its share of the images.
+    """
     wrapper = runner.optim_wrapper
-    if not isinstance(wrapper, OptimWrapper) or wrapper.should_update():
+    accumulating = isinstance(wrapper, OptimWrapper) and not wrapper.should_update()
+    if get_world_size() == 1 and not accumulating:
         return None
-    parameters = _module(runner).named_parameters()
-    return gather_object({n: p.grad.cpu() for n, p in parameters if p.grad is not None})
+    model, *averaged = _modules(runner)
+    parameters = model.named_parameters() if accumulating else ()
+    return gather_object(
+        dict(
+            gradients={n: p.grad.cpu() for n, p in parameters if p.grad is not None},
+            buffers=[{n: b.cpu() for n, b in m.named_buffers()} for m in (model, *averaged)],
+        )
+    )
+
+
+def _restore_rank(runner: Runner, state: dict[str, Any]) -> None:
+    modules = _modules(runner)
+    parameters = dict(modules[0].named_parameters())
+    for name, gradient in state["gradients"].items():
+        parameters[name].grad = gradient.to(parameters[name].device)
+    for module, buffers in zip(modules, state["buffers"], strict=True):
+        for name, buffer in module.named_buffers():
+            buffer.copy_(buffers[name])
+
+
+def _modules(runner: Runner) -> list[nn.Module]:
+    """The model, and its averages."""
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    return [model, *(hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook))]
 
 
 def _early_stopping(runner: Runner) -> Sequence[EarlyStoppingHook]:
     return [hook for hook in runner.hooks if isinstance(hook, EarlyStoppingHook)]
-
-
-def _module(runner: Runner) -> nn.Module:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model

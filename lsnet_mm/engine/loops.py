@@ -80,6 +80,7 @@ class SeededItems:
         self.dataset, self.seed, self.rank = dataset, seed, rank
 
     def __call__(self, batch: tuple[int, Sequence[int]]) -> list[Any]:
+        """Load the images of ``batch``: the iteration it is for, and their indices."""
         iteration, indices = batch
         items = []
         for number, index in enumerate(indices, 1):  # 0 is the training step's

@@ -21,7 +21,7 @@ def seed_all(*position: int) -> None:
     # SeedSequence mixes neighbouring positions into unrelated seeds.
     python, numpy, torch_ = np.random.SeedSequence(position).generate_state(3)
     random.seed(int(python))
-    np.random.seed(numpy)
+    np.random.seed(numpy)  # noqa: NPY002  which the mm libraries draw from
     torch.manual_seed(int(torch_))
 
 

@@ -19,8 +19,8 @@ def set_up_resume(cfg: Config, choice: str | None) -> list[str]:
 
     Args:
         cfg: Config of the run, with its ``work_dir``.
-        choice: A checkpoint's path or URL, ``'auto'`` for the work folder's latest good one, or None
-            for what ``cfg`` says. A run that torchrun has restarted goes on automatically.
+        choice: A checkpoint's path or URL, ``'auto'`` for the work folder's latest good one, or
+            None for what ``cfg`` says. A run that torchrun has restarted goes on automatically.
 
     Returns:
         What to tell the user: damaged checkpoints that were passed over, and the one taken.
@@ -117,8 +117,9 @@ def _candidates(work_dir: str) -> list[str]:
         return []
     if not osp.isfile(named) and Path(work_dir, osp.basename(named)).is_file():
         named = osp.join(work_dir, osp.basename(named))  # the folder was moved
-    others = {path: None for folder in (osp.dirname(named), work_dir) for path in _newest_first(folder)}
-    return [named, *(path for path in others if osp.realpath(path) != osp.realpath(named))]
+    files = (path for folder in (osp.dirname(named), work_dir) for path in _newest_first(folder))
+    # The checkpoint hook's out_dir may be another folder, or the same by another name.
+    return list({osp.realpath(path): path for path in (named, *files)}.values())
 
 
 def _newest_first(folder: str) -> list[str]:

@@ -47,10 +47,14 @@ class ResumableRunner(Runner):
 
     def train(self) -> nn.Module:
         """Train, and return the model."""
-        self.register_hook(StopHook())
+        stop = StopHook()
+        self.register_hook(stop)
         # What other hooks do at the end of an iteration or a validation is to be saved, too.
         self._hooks.sort(key=lambda hook: isinstance(hook, WholeCheckpointHook | StopHook))
-        return super().train()
+        try:
+            return super().train()
+        finally:
+            stop.release()
 
 
 def _replaced(kind: str | type, registry: Any, replacements: dict[type, type]) -> str | type:

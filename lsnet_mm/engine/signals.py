@@ -42,7 +42,7 @@ class StopHook(Hook):
     def after_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
         """Stop if a signal has come; hooks that count or save this iteration have run."""
         if number := self._agreed():
-            self._stop(runner, number, done=runner.iter + 1)
+            self._stop(runner, number, done=runner.iter + 1, together=True)
 
     def after_val_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
         """Stop in the middle of validation, which the resumed run begins anew."""
@@ -51,16 +51,19 @@ class StopHook(Hook):
         for hook in runner.hooks:
             if isinstance(hook, EMAHook):  # validation has the averages in the model's place
                 hook._swap_ema_parameters()
-        self._stop(runner, self._signal, done=runner.iter)
+        # Ranks validate each at its own pace, and cannot agree here.
+        self._stop(runner, self._signal, done=runner.iter, together=not is_distributed())
 
-    def after_train(self, runner: Runner) -> None:
+    def release(self) -> None:
         """Leave the signals to whom they belonged."""
-        self._release()
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+        self._former = {}
 
     def _note(self, number: int, _: FrameType | None) -> None:
         now = time.monotonic()
         if self._signal and now - self._since > PATIENCE:
-            self._release()
+            self.release()
             signal.raise_signal(number)
         elif not self._signal:
             self._signal, self._since = number, now
@@ -85,10 +88,10 @@ class StopHook(Hook):
             self._asked = question, work
         return heard
 
-    def _stop(self, runner: Runner, number: int, done: int) -> None:
+    def _stop(self, runner: Runner, number: int, done: int, together: bool) -> None:
         name = signal.Signals(number).name
         saved = [
-            hook.save_interrupted(runner, done)
+            hook.save_interrupted(runner, done, together)
             for hook in runner.hooks
             if isinstance(hook, WholeCheckpointHook)
         ]
@@ -97,13 +100,7 @@ class StopHook(Hook):
                 f"Stopped by {name} after {done} iterations. "
                 + (f"Saved: {saved[0]}. Go on with --resume." if saved else "Nothing is saved.")
             )
-        self._release()
         raise SystemExit(128 + number)
-
-    def _release(self) -> None:
-        for number, handler in self._former.items():
-            signal.signal(number, handler)
-        self._former = {}
 
 
 class ShieldedWorker:
@@ -120,6 +117,7 @@ class ShieldedWorker:
         self.initialize = initialize
 
     def __call__(self, worker: int) -> None:
+        """Prepare this process, which is the loader's ``worker``-th."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_obey_parent, daemon=True).start()

@@ -61,9 +61,7 @@ param_scheduler = [
     dict(type="MultiStepLR", milestones=[1, 2], gamma=0.5, by_epoch=True),
 ]
 default_hooks = dict(
-    checkpoint=dict(
-        type="CheckpointHook", interval=1, max_keep_ckpts=1, save_best="accuracy/top1"
-    )
+    checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=1, save_best="accuracy/top1")
 )
 custom_hooks = [
     dict(type="EMAHook", momentum=0.2),

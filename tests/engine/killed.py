@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 from argparse import Namespace
 from collections.abc import Callable
@@ -93,6 +94,20 @@ class Run(processes.Process):
         return self.log.read_text()
 
 
+def run_ranks(count: int, *args: Any, **kwargs: Any) -> list[int]:
+    """Train in ``count`` processes and return their exit statuses."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    ranks = []
+    for rank in range(count):
+        variables = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=count, LOCAL_WORLD_SIZE=count)
+        environment = {name: str(value) for name, value in variables.items()}
+        environment |= dict(MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+        ranks.append(Run(*args, environment=environment, launcher="pytorch", **kwargs))
+        ranks[-1].start()
+    return [rank.finish() for rank in ranks]
+
+
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -106,9 +121,9 @@ class AtFileEvent:
     def __call__(self, work_dir: Path) -> None:
         def watch(event: str, args: tuple) -> None:
             if event in ("open", "os.rename", "os.remove") and isinstance(args[0], str | Path):
-                name, mode = str(args[0]), args[1] if event == "open" else "w"
-                if name.startswith(f"{work_dir}/") and ".pth" in name or "last_checkpoint" in name:
-                    self.count -= mode is not None and "w" in str(mode)
+                name, mode = Path(args[0]), args[1] if event == "open" else "w"
+                if name.parent == work_dir and name.suffix != ".py" and "w" in str(mode):
+                    self.count -= 1
                     if self.count == 0:
                         die()
 
@@ -116,30 +131,37 @@ class AtFileEvent:
 
 
 class InWrite:
-    """Die in the ``count``-th write of a checkpoint's file, after a ``share`` of its bytes."""
+    """Die in the ``count``-th write of a checkpoint's file, after a ``share`` of its bytes.
 
-    def __init__(self, count: int, share: float, fail: OSError | None = None) -> None:
-        self.count, self.share, self.fail = count, share, fail
+    Or raise an error there, as a full disk does.
+    """
+
+    def __init__(self, count: int, share: float, error: OSError | None = None) -> None:
+        self.count, self.share, self.error = count, share, error
 
     def __call__(self, work_dir: Path) -> None:
         def open_mortal(path: str, mode: str) -> Any:
-            file = open(path, mode)
+            file = open(path, mode)  # noqa: SIM115  the caller closes it
             self.count -= 1
-            if self.count == 0:
-                file.write = self._write_part(file.write, file.flush)
-            return file
+            if self.count != 0:
+                return file
+            self.file = file
+            return self
 
         checkpoints.open = open_mortal
 
-    def _write_part(self, write: Callable, flush: Callable) -> Callable:
-        def part(data: bytes) -> None:
-            write(data[: int(self.share * len(data))])
-            flush()
-            if self.fail is not None:
-                raise self.fail
-            die()
+    def __enter__(self) -> "InWrite":
+        return self
 
-        return part
+    def __exit__(self, *_: Any) -> None:
+        self.file.close()
+
+    def write(self, data: bytes) -> None:
+        self.file.write(data[: int(self.share * len(data))])
+        self.file.flush()
+        if self.error is not None:
+            raise self.error
+        die()
 
 
 class AtIteration:
@@ -161,13 +183,25 @@ class AtIteration:
 
         def run_iter_and_signal(*args: Any) -> None:
             self.count -= 1
-            if self.count == 0 and self.rank is None:
-                os.killpg(0, self.number)
-            elif self.count == 0:
-                os.kill(os.getpid(), self.number)
+            if self.count == 0:
+                self.act()
             run_iter(*args)
 
         loop.run_iter = run_iter_and_signal
+
+    def act(self) -> None:
+        if self.rank is None:
+            os.killpg(0, self.number)  # data workers too, as schedulers and terminals do
+        else:
+            os.kill(os.getpid(), self.number)
+
+
+class WorkersDie(AtIteration):
+    """Send the signal to the data workers alone."""
+
+    def act(self) -> None:
+        for worker in multiprocessing.active_children():
+            os.kill(worker.pid, self.number)
 
 
 def outcome(work_dir: Path) -> dict[str, Any]:
@@ -176,7 +210,8 @@ def outcome(work_dir: Path) -> dict[str, Any]:
     checkpoint = torch.load(path, weights_only=False)
     hub = checkpoint["message_hub"]
     losses = hub["log_scalars"]["train/loss"]._log_history
-    info = {k: v for k, v in hub["runtime_info"].items() if "cfg" not in k and "ckpt" not in k}
+    unlike = ("cfg", "experiment_name", "last_ckpt", "best_ckpt")  # with paths and times
+    info = {k: v for k, v in hub["runtime_info"].items() if k not in unlike}
     parts = ("state_dict", "ema_state_dict", "optimizer", "param_schedulers", "progress")
     return dict(
         {part: flat(checkpoint[part]) for part in parts},
