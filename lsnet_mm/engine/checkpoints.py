@@ -136,15 +136,17 @@ class WholeCheckpointHook(CheckpointHook):
 
     def _tidy(self, runner: Runner) -> None:
         """Finish what a killed run left undone in the folder."""
-        outdated = [*Path(self.out_dir).glob("*.pth.tmp")]
+        pointer = Path(runner.work_dir, POINTER)
+        outdated = [*Path(self.out_dir).glob("*.pth.tmp"), Path(f"{pointer}.tmp")]
         if runner._resume:
             names = runner.message_hub.get_info("outdated_checkpoints", [])
             outdated += [Path(self.out_dir, name) for name in names]
         for path in outdated:
             path.unlink(missing_ok=True)
-        pointer = osp.join(runner.work_dir, POINTER)
-        if not runner._resume and osp.exists(pointer):
-            write_whole(pointer, b"")  # the checkpoint of a run before is not this run's
+        if runner._resume and osp.isfile(runner._load_from):
+            write_whole(str(pointer), runner._load_from.encode())
+        elif pointer.exists():
+            write_whole(str(pointer), b"")  # the checkpoint of a run before is not this run's
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
         """Note that validation is done, and save the best checkpoint."""

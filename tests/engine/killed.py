@@ -1,5 +1,6 @@
 """Training runs in processes that start at once, as they are forked, and die when told to."""
 
+import gc
 import json
 import multiprocessing
 import os
@@ -15,6 +16,7 @@ import mmpretrain.datasets
 import mmpretrain.evaluation
 import mmpretrain.models  # noqa: F401  imported once for all
 import torch
+from mmengine.config import config as mmengine_config
 from mmengine.runner import ValLoop
 from mmengine.runner import runner as mmengine_runner
 
@@ -70,7 +72,11 @@ class Run(processes.Process):
         os.dup2(output, 2)
         torch.set_num_threads(1)
         os.environ.update(self.environment)
-        mmengine_runner.collect_env = dict  # takes a second
+        # These take most of a tiny run's time: asking for compilers, formatting the config's
+        # text for each checkpoint, collecting the garbage of all that was imported.
+        mmengine_runner.collect_env = dict
+        mmengine_config.FormatCode = lambda text, **_: (text, True)
+        gc.freeze()
         if self.doom is not None:
             self.doom(self.work_dir)
         try:
@@ -215,7 +221,7 @@ def outcome(work_dir: Path) -> dict[str, Any]:
     parts = ("state_dict", "ema_state_dict", "optimizer", "param_schedulers", "progress")
     return dict(
         {part: flat(checkpoint[part]) for part in parts},
-        files=sorted(p.name for p in work_dir.glob("*.pth*")),
+        files=sorted(p.name for end in (".pth", ".tmp") for p in work_dir.glob(f"*{end}")),
         losses=losses.tolist(),
         info=json.loads(json.dumps(info, default=str)),
         seed=checkpoint["meta"]["seed"],
