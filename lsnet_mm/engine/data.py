@@ -3,6 +3,7 @@
 import errno
 import os.path as osp
 import pickle
+import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,8 @@ from mmengine.config import Config
 from torch import nn
 
 from lsnet_mm.errors import CheckpointError, InputError
+
+CONNECTION = "multiprocessing/connection.py"
 
 
 def check_paths(cfg: Config, loaders: Iterable[str]) -> None:
@@ -131,13 +134,17 @@ def explain_dead_workers() -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker (pid"):
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        told = str(error).startswith("DataLoader worker (pid")
+        frames = traceback.extract_tb(error.__traceback__)
+        # A worker that dies while it hands over a batch is noticed by its connection first.
+        if not told and not any(f.filename.endswith(CONNECTION) for f in frames):
             raise
+        what = str(error).rstrip(". ") if told else f"a data loader's worker has died ({error})"
         raise InputError(
-            f"{str(error).rstrip('. ')}. Often the machine is out of memory (dmesg tells) or of "
-            "shared memory (df /dev/shm): try fewer workers, --cfg-options "
-            "train_dataloader.num_workers=1 val_dataloader.num_workers=1, and go on with --resume"
+            f"{what}. Often the machine is out of memory (dmesg tells) or of shared memory "
+            "(df /dev/shm): try fewer workers, --cfg-options train_dataloader.num_workers=1 "
+            "val_dataloader.num_workers=1, and go on with --resume"
         ) from error
 
 

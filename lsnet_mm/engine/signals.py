@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Any
 
 import torch
-from mmengine.dist import get_comm_device, is_distributed, is_main_process
+from mmengine.dist import barrier, get_comm_device, is_distributed, is_main_process
 from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
 
@@ -28,6 +28,8 @@ class StopHook(Hook):
     run at once. All ranks stop after the same iteration, whichever got the signal.
     """
 
+    priority = "LOWEST"
+
     def __init__(self) -> None:
         self._signal = 0
         self._since = 0.0
@@ -44,6 +46,11 @@ class StopHook(Hook):
         if number := self._agreed():
             self._stop(runner, number, done=runner.iter + 1, together=True)
 
+    def before_val(self, runner: Runner) -> None:
+        """Stop before validation, within which ranks do not wait for each other."""
+        if number := self._agreed(at_once=True):
+            self._stop(runner, number, done=runner.iter, together=True)
+
     def after_val_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
         """Stop in the middle of validation, which the resumed run begins anew."""
         if not self._signal:
@@ -51,7 +58,6 @@ class StopHook(Hook):
         for hook in runner.hooks:
             if isinstance(hook, EMAHook):  # validation has the averages in the model's place
                 hook._swap_ema_parameters()
-        # Ranks validate each at its own pace, and cannot agree here.
         self._stop(runner, self._signal, done=runner.iter, together=not is_distributed())
 
     def release(self) -> None:
@@ -68,25 +74,28 @@ class StopHook(Hook):
         elif not self._signal:
             self._signal, self._since = number, now
 
-    def _agreed(self) -> int:
+    def _agreed(self, at_once: bool = False) -> int:
         """The signal that any rank has got, known to all of them at the same iteration.
 
-        Ranks exchange it while the next iteration runs, so that nobody waits.
+        Ranks exchange it while the next iteration runs, so that nobody waits, or ``at_once``.
         """
         if not is_distributed():
             return self._signal
-        heard = 0
-        if self._asked:
-            answer, work = self._asked
-            work.wait()
-            heard = int(answer.item())
+        heard = self._hear()
         if not heard:
             question = torch.tensor(self._signal, device=get_comm_device())
             work = torch.distributed.all_reduce(
                 question, torch.distributed.ReduceOp.MAX, async_op=True
             )
             self._asked = question, work
-        return heard
+        return heard or (self._hear() if at_once else 0)
+
+    def _hear(self) -> int:
+        if self._asked is None:
+            return 0
+        (answer, work), self._asked = self._asked, None
+        work.wait()
+        return int(answer.item())
 
     def _stop(self, runner: Runner, number: int, done: int, together: bool) -> None:
         name = signal.Signals(number).name
@@ -100,6 +109,8 @@ class StopHook(Hook):
                 f"Stopped by {name} after {done} iterations. "
                 + (f"Saved: {saved[0]}. Go on with --resume." if saved else "Nothing is saved.")
             )
+        if together:  # a launcher may end all as soon as one has ended
+            barrier()
         raise SystemExit(128 + number)
 
 

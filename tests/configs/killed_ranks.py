@@ -2,4 +2,4 @@
 _base_ = "killed_epochs.py"
 
 custom_imports = dict(imports=["lsnet_mm", "tests.engine.dying"], allow_failed_imports=False)
-custom_hooks = [*_base_.custom_hooks, dict(type="DieHook", rank=1, iterations=(7, 12))]
+custom_hooks = [*_base_.custom_hooks, dict(type="DieHook", rank=1, iterations=(3, 5))]

@@ -12,13 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import mmpretrain.datasets
-import mmpretrain.evaluation
-import mmpretrain.models  # noqa: F401  imported once for all
+import numpy as np
 import torch
-from mmengine.config import config as mmengine_config
 from mmengine.runner import ValLoop
 from mmengine.runner import runner as mmengine_runner
+from yapf.yapflib import yapf_api
 
 from lsnet_mm import engine
 from lsnet_mm.engine import checkpoints, loops
@@ -26,7 +24,8 @@ from lsnet_mm.errors import InputError
 from tests.conftest import ROOT
 
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload([__name__])
+LIBRARY = [f"mmpretrain.{part}" for part in ("datasets", "evaluation", "models")]
+processes.set_forkserver_preload([__name__, *LIBRARY])  # imported once for all
 
 LIMIT = 60  # seconds
 
@@ -71,11 +70,12 @@ class Run(processes.Process):
         os.dup2(output, 1)
         os.dup2(output, 2)
         torch.set_num_threads(1)
+        np.random.seed()  # noqa: NPY002  else a fork draws the same as its siblings
         os.environ.update(self.environment)
         # These take most of a tiny run's time: asking for compilers, formatting the config's
         # text for each checkpoint, collecting the garbage of all that was imported.
         mmengine_runner.collect_env = dict
-        mmengine_config.FormatCode = lambda text, **_: (text, True)
+        yapf_api.FormatCode = lambda text, **_: (text, True)
         gc.freeze()
         if self.doom is not None:
             self.doom(self.work_dir)

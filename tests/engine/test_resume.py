@@ -3,6 +3,7 @@
 import errno
 import os
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -149,7 +150,7 @@ class SmallFiles:
 @pytest.mark.parametrize(
     ("doom", "reason"),
     [
-        (InWrite(1, 0.5, OSError(errno.ENOSPC, "No space left on device")), "No space left"),
+        (InWrite(2, 0.5, OSError(errno.ENOSPC, "No space left on device")), "No space left"),
         (SmallFiles(), "File too large"),
     ],
 )
@@ -170,7 +171,7 @@ def test_a_full_disk_leaves_what_there_was(doom, reason, whole, shapes_by_class,
 def test_the_death_of_a_data_worker_is_told(shapes_by_class, tmp_path):
     run = Run(EPOCHS, shapes_by_class, tmp_path / "run", WorkersDie(7, signal.SIGKILL))
     assert run.finish() == 1
-    assert "error: DataLoader worker (pid" in run.output()
+    assert re.search(r"error: (DataLoader|a data loader's) worker", run.output())
     assert "is out of memory" in run.output()
     check_checkpoint(read(run.work_dir / POINTER))
 
@@ -183,12 +184,15 @@ def whole_by_two(shapes_by_class, tmp_path_factory) -> dict:
     return outcome(work_dir)
 
 
-def test_one_of_two_processes_is_told_to_stop(whole_by_two, shapes_by_class, tmp_path):
+@pytest.mark.parametrize(("iteration", "saved"), [(3, INTERRUPTED), (4, "epoch_2.pth")])
+def test_one_of_two_processes_is_told_to_stop(
+    iteration, saved, whole_by_two, shapes_by_class, tmp_path
+):
     """Both stop, and both go on; each validates by batch statistics of its own."""
     stopped = tmp_path / "stopped"
-    doom = AtIteration(4, signal.SIGTERM, rank=1)
+    doom = AtIteration(iteration, signal.SIGTERM, rank=1)
     assert run_ranks(2, EPOCHS, shapes_by_class, stopped, doom) == [143, 143]
-    assert Path(read(stopped / POINTER)).name == INTERRUPTED
+    assert Path(read(stopped / POINTER)).name == saved
     assert run_ranks(2, EPOCHS, shapes_by_class, stopped) == [0, 0]
     assert not differences(outcome(stopped), whole_by_two)
 
@@ -208,9 +212,9 @@ def test_one_of_two_processes_dies(whole_by_two, shapes_by_class, tmp_path):
         stderr=subprocess.STDOUT,
         timeout=300,
     )
-    assert time.time() - (work_dir / "died_12").stat().st_mtime < 60
+    assert time.time() - (work_dir / "died_5").stat().st_mtime < 60
     assert done.returncode == 128 + signal.SIGKILL, done.stdout[-3000:]
-    assert (work_dir / "died_7").exists()
+    assert (work_dir / "died_3").exists()
     assert "Going on from " in done.stdout
     assert "error: process 1 was killed by SIGKILL" in done.stdout
     assert run_ranks(2, EPOCHS, shapes_by_class, work_dir) == [0, 0]
