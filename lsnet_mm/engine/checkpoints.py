@@ -98,11 +98,11 @@ class WholeCheckpointHook(CheckpointHook):
 
     saved_iter: int | None = None  # iterations done when the latest checkpoint was written
     _ranks: list[dict[str, Any]] | None = None  # what each rank has that the others have not
-    _resumed: dict[str, Any]
+    _resumed: dict[str, Any] | None = None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Keep what :meth:`before_train` puts back once mmengine has done its part."""
-        self._resumed = checkpoint.get("progress", {})
+        self._resumed = checkpoint.get("progress")
 
     def before_train(self, runner: Runner) -> None:
         """Prepare the folder, and put back what mmengine does not resume."""
@@ -119,7 +119,7 @@ class WholeCheckpointHook(CheckpointHook):
             self._tidy(runner)
 
     def _restore(self, runner: Runner) -> None:
-        state = self._resumed
+        state = self._resumed or {}  # mmengine's own checkpoints have none
         if isinstance(runner.train_loop, EpochLoop):
             _enter_epoch(runner, state.get("batches", 0), state.get("batches_per_epoch"))
         hooks = _early_stopping(runner)
@@ -143,9 +143,9 @@ class WholeCheckpointHook(CheckpointHook):
             outdated += [Path(self.out_dir, name) for name in names]
         for path in outdated:
             path.unlink(missing_ok=True)
-        if runner._resume and osp.isfile(runner._load_from):
+        if runner._resume and osp.isfile(runner._load_from or ""):
             write_whole(str(pointer), runner._load_from.encode())
-        elif pointer.exists():
+        elif not runner._resume and pointer.exists():
             write_whole(str(pointer), b"")  # the checkpoint of a run before is not this run's
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:

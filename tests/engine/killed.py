@@ -9,11 +9,13 @@ import socket
 import sys
 from argparse import Namespace
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from mmengine.optim.optimizer import amp_optimizer_wrapper
 from mmengine.runner import ValLoop
 from mmengine.runner import runner as mmengine_runner
 from yapf.yapflib import yapf_api
@@ -168,6 +170,19 @@ class InWrite:
         if self.error is not None:
             raise self.error
         die()
+
+
+class Scaled:
+    """Let mmengine's scaled mixed precision, meant for GPUs, run on CPUs; and another doom."""
+
+    def __init__(self, doom: Callable[[Path], None] | None = None) -> None:
+        self.doom = doom
+
+    def __call__(self, work_dir: Path) -> None:
+        amp_optimizer_wrapper.is_cuda_available = lambda: True
+        amp_optimizer_wrapper.GradScaler = partial(torch.amp.GradScaler, device="cpu")
+        if self.doom is not None:
+            self.doom(work_dir)
 
 
 class AtIteration:

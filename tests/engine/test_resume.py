@@ -25,6 +25,7 @@ from .killed import (
     AtIteration,
     InWrite,
     Run,
+    Scaled,
     WorkersDie,
     differences,
     outcome,
@@ -219,6 +220,24 @@ def test_one_of_two_processes_dies(whole_by_two, shapes_by_class, tmp_path):
     assert "error: process 1 was killed by SIGKILL" in done.stdout
     assert run_ranks(2, EPOCHS, shapes_by_class, work_dir) == [0, 0]
     assert not differences(outcome(work_dir), whole_by_two)
+
+
+def test_the_gradient_scaler_goes_on(shapes_by_class, tmp_path):
+    wrapper = dict(type="AmpOptimWrapper", dtype="bfloat16", accumulative_counts=1)
+    scale = dict(init_scale=1024.0, growth_interval=3)
+    options = [f"optim_wrapper.{key}={value}" for key, value in wrapper.items()]
+    options += [f"optim_wrapper.loss_scale.{key}={value}" for key, value in scale.items()]
+    outcomes = []
+    for name, doom in (("whole", None), ("killed", AtIteration(8, signal.SIGKILL))):
+        work_dir = tmp_path / name
+        if doom is not None:
+            killed = Run(EPOCHS, shapes_by_class, work_dir, Scaled(doom), options=options)
+            assert killed.finish() == -signal.SIGKILL, killed.output()[-3000:]
+        run = Run(EPOCHS, shapes_by_class, work_dir, Scaled(), options=options)
+        assert run.finish() == 0, run.output()[-3000:]
+        outcomes.append(outcome(work_dir))
+    assert outcomes[0]["optimizer"]["/loss_scaler/scale"] == 1024 * 2**5  # 15 steps
+    assert not differences(*outcomes)
 
 
 def test_data_do_not_depend_on_their_workers(whole, shapes_by_class, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import socket
 import subprocess
 import sys
 from argparse import Namespace
@@ -367,6 +368,13 @@ def test_slurm_variables_are_translated(monkeypatch, tmp_path):
     distributed._export_environment("slurm")
     values = [distributed.os.environ[name] for name in names]
     assert values == ["3", "4", "1", "2", "n3", "29500"]
+
+
+def test_slurm_jobs_say_that_their_port_is_in_use():
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=f"port {port} is in use.*set MASTER_PORT"):
+            distributed._check_port(str(port))
 
 
 NO_TOOLS = ("launch.py", "options.py")  # imported or run by others
