@@ -15,9 +15,16 @@ def parse_args() -> argparse.Namespace:
         nargs="?",
         const="auto",
         metavar="CHECKPOINT",
-        help="go on from this checkpoint, or from the work folder's latest",
+        help="go on from this checkpoint, or from the work folder's latest that is not damaged, "
+        "if there is one",
     )
     parser.add_argument("--amp", action="store_true", help="train in mixed precision")
+    parser.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="the same weights at every run on this machine, with seed 0 if the config sets none; "
+        "slower (docs/reliability.md)",
+    )
     parser.add_argument(
         "--auto-scale-lr",
         action="store_true",

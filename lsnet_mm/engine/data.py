@@ -1,7 +1,9 @@
 """What a run reads, checked before it starts or explained when it cannot be read."""
 
+import errno
 import os.path as osp
 import pickle
+import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +12,8 @@ from mmengine.config import Config
 from torch import nn
 
 from lsnet_mm.errors import CheckpointError, InputError
+
+CONNECTION = "multiprocessing/connection.py"
 
 
 def check_paths(cfg: Config, loaders: Iterable[str]) -> None:
@@ -97,6 +101,51 @@ def explain_damaged_checkpoint(filename: str | None) -> Iterator[None]:
             raise
         name = filename or "the latest checkpoint of the work folder"
         raise CheckpointError(f"{name} cannot be read as a torch checkpoint: {error}") from error
+
+
+@contextmanager
+def explain_full_disk(folder: str) -> Iterator[None]:
+    """Put words to a disk, quota or file size limit that a run has reached.
+
+    Args:
+        folder: Where the run writes, for errors that name no file.
+
+    Raises:
+        InputError: In place of the ``OSError``.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise InputError(
+            f"{error.filename or folder} cannot be written: {error.strerror}. Checkpoints written "
+            "before are whole: make room and go on with --resume; to keep fewer of them, "
+            "--cfg-options default_hooks.checkpoint.max_keep_ckpts=2"
+        ) from error
+
+
+@contextmanager
+def explain_dead_workers() -> Iterator[None]:
+    """Put words to the death of a data loader's worker.
+
+    Raises:
+        InputError: In place of torch's ``RuntimeError``.
+    """
+    try:
+        yield
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        told = str(error).startswith("DataLoader worker (pid")
+        frames = traceback.extract_tb(error.__traceback__)
+        # A worker that dies while it hands over a batch is noticed by its connection first.
+        if not told and not any(f.filename.endswith(CONNECTION) for f in frames):
+            raise
+        what = str(error).rstrip(". ") if told else f"a data loader's worker has died ({error})"
+        raise InputError(
+            f"{what}. Often the machine is out of memory (dmesg tells) or of shared memory "
+            "(df /dev/shm): try fewer workers, --cfg-options train_dataloader.num_workers=1 "
+            "val_dataloader.num_workers=1, and go on with --resume"
+        ) from error
 
 
 def _paths(node: Any) -> Iterator[str]:

@@ -13,8 +13,17 @@ from lsnet_mm.errors import InputError
 from lsnet_mm.evaluation import DUMPS
 
 from .amp import use_amp
-from .data import check_paths, explain_damaged_checkpoint, explain_empty_data
+from .data import (
+    check_paths,
+    explain_damaged_checkpoint,
+    explain_dead_workers,
+    explain_empty_data,
+    explain_full_disk,
+)
 from .distributed import set_up_launcher
+from .randomness import use_deterministic_algorithms
+from .resume import set_up_resume
+from .runner import ResumableRunner
 from .visualization import draw_predictions
 
 
@@ -31,16 +40,24 @@ def train(args: argparse.Namespace) -> None:
         if "base_batch_size" not in cfg.get("auto_scale_lr", {}):
             raise InputError(f"--auto-scale-lr: {args.config} sets no auto_scale_lr")
         cfg.auto_scale_lr.enable = True
-    if args.resume is not None:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == "auto" else _existing(args.resume)
+    if args.deterministic:
+        use_deterministic_algorithms(cfg)
+    notes = set_up_resume(cfg, args.resume)
     _add_hook(cfg, dict(type="CheckpointFitHook", strict=bool(cfg.get("resume"))))
     if args.compile:
         _add_hook(cfg, dict(type="CompileHook", mode=args.compile))
     check_paths(cfg, ("train_dataloader", "val_dataloader"))
     set_up_launcher(cfg)
-    with explain_empty_data(), explain_damaged_checkpoint(cfg.get("load_from")):
-        Runner.from_cfg(cfg).train()
+    with (
+        explain_empty_data(),
+        explain_damaged_checkpoint(cfg.get("load_from")),
+        explain_full_disk(cfg.work_dir),
+        explain_dead_workers(),
+    ):
+        runner = ResumableRunner.from_cfg(cfg)
+        for note in notes:
+            runner.logger.warning(note)
+        runner.train()
 
 
 def test(args: argparse.Namespace) -> dict[str, float]:
