@@ -1,7 +1,6 @@
 """What a run reads, checked before it starts or explained when it cannot be read."""
 
 import os.path as osp
-import pickle
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 from mmengine.config import Config
 from torch import nn
 
-from lsnet_mm.errors import CheckpointError, InputError
+from lsnet_mm.errors import InputError
 
 
 def check_paths(cfg: Config, loaders: Iterable[str]) -> None:
@@ -81,22 +80,6 @@ def explain_empty_data() -> Iterator[None]:
             "a data set has no images to use: its annotation file may name other classes than "
             "the config (metainfo.classes), or filter_cfg may leave none"
         ) from error
-
-
-@contextmanager
-def explain_damaged_checkpoint(filename: str | None) -> Iterator[None]:
-    """Put the file's name to what torch raises when it cannot read a checkpoint.
-
-    Raises:
-        CheckpointError: In place of the errors of unpickling or unzipping.
-    """
-    try:
-        yield
-    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "PytorchStreamReader" not in str(error):
-            raise
-        name = filename or "the latest checkpoint of the work folder"
-        raise CheckpointError(f"{name} cannot be read as a torch checkpoint: {error}") from error
 
 
 def _paths(node: Any) -> Iterator[str]:

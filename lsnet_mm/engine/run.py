@@ -11,9 +11,10 @@ from mmengine.runner import Runner
 
 from lsnet_mm.errors import InputError
 from lsnet_mm.evaluation import DUMPS
+from lsnet_mm.loading import guarded_loading
 
 from .amp import use_amp
-from .data import check_paths, explain_damaged_checkpoint, explain_empty_data
+from .data import check_paths, explain_empty_data
 from .distributed import set_up_launcher
 from .visualization import draw_predictions
 
@@ -39,7 +40,7 @@ def train(args: argparse.Namespace) -> None:
         _add_hook(cfg, dict(type="CompileHook", mode=args.compile))
     check_paths(cfg, ("train_dataloader", "val_dataloader"))
     set_up_launcher(cfg)
-    with explain_empty_data(), explain_damaged_checkpoint(cfg.get("load_from")):
+    with explain_empty_data(), guarded_loading(args.trust_checkpoint):
         Runner.from_cfg(cfg).train()
 
 
@@ -67,7 +68,7 @@ def test(args: argparse.Namespace) -> dict[str, float]:
         _dump_predictions(cfg, args.out)
     check_paths(cfg, ("test_dataloader",))
     set_up_launcher(cfg)
-    with explain_empty_data(), explain_damaged_checkpoint(cfg.load_from):
+    with explain_empty_data(), guarded_loading(args.trust_checkpoint):
         return Runner.from_cfg(cfg).test()
 
 
@@ -83,6 +84,15 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg = Config.fromfile(args.config)
     except (SyntaxError, OSError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{args.config} cannot be read as a config: {error}") from error
+    return adapt_config(cfg, args)
+
+
+def adapt_config(cfg: Config, args: argparse.Namespace) -> Config:
+    """Apply ``--cfg-options``, ``--work-dir`` and ``--launcher`` to the config of ``args.config``.
+
+    Raises:
+        InputError: If an option is not KEY=VALUE.
+    """
     options = _parse_options(args.cfg_options)
     if "data_root" in options and cfg.get("data_root"):
         old, new = (osp.join(root, "") for root in (cfg.data_root, options["data_root"]))

@@ -12,6 +12,7 @@ from mmengine.config import Config
 
 from lsnet_mm.engine.run import load_config
 from lsnet_mm.errors import InputError
+from lsnet_mm.loading import guarded_loading
 
 from .curves import History, read_environment, read_history, read_tests, run_folders
 from .page import render
@@ -82,7 +83,8 @@ def report(args: argparse.Namespace) -> Path:
             launcher="none",
         )
     )
-    results, source = _results(args, work_dir, deepcopy(cfg))
+    with guarded_loading(args.trust_checkpoint):
+        results, source = _results(args, work_dir, deepcopy(cfg))
     published = CURVES.get(newest.stem)
     processes = environment.get("GPU number", "")
     tested = list(tests.values())[-1] if tests else results.numbers if results else {}
