@@ -63,7 +63,7 @@ def _named(function: Callable[..., Any], module: str, name: str) -> Callable[...
 def _statistics(owner: Any, name: str) -> Callable[..., Any]:
     """Stand in for ``getattr``, by which a HistoryBuffer's file names its statistics."""
     if owner is not HistoryBuffer or name not in STATISTICS:
-        raise pickle.UnpicklingError(f"GLOBAL builtins.getattr (of {name!r})")
+        raise pickle.UnpicklingError("GLOBAL builtins.getattr")
     return getattr(owner, name)
 
 
@@ -170,10 +170,8 @@ def _load(load: Callable[..., Any], f: Any, *args: Any, **options: Any) -> Any:
     """In place of ``torch.load``: reads with ``weights_only`` and our allow-list alone."""
     name = _file_name(f)
     if trusted():
-        if options.get("weights_only") is None:
-            options["weights_only"] = False
         with _explained(name):
-            return load(f, *args, **options)
+            return load(f, *args, **{**options, "weights_only": False})
     if _is_tar(f):  # of torch before 0.2; its reader is not bound to any allow-list
         raise UnsafeFileError(name, "torch's reader of tar archives")
     with _explained(name), _only(ALLOWED):

@@ -30,6 +30,7 @@ TYPE = re.compile(rf"(({'|'.join(PACKAGES)})\.)?[A-Za-z]\w*")
 # their arguments name: of Hugging Face, of other languages' text, of tracking, of medical images.
 KNOWN = (
     *("lsnet_mm.models", "mmcv.cnn", "mmcv.ops", "mmcv.transforms", "mmengine.model", "torch.nn"),
+    *("lsnet_mm.registry", "mmengine.utils.dl_utils.parrots_wrapper"),  # the latter has SyncBN
     *(
         f"mmdet.models.{part}"
         for part in (
@@ -41,9 +42,12 @@ KNOWN = (
     *("mmdet.datasets.transforms.formatting", "mmdet.datasets.transforms.transforms"),
     *(
         f"mmseg.models.{part}"
-        for part in ("backbones", "data_preprocessor", "decode_heads", "losses", "necks")
+        for part in (
+            *("assigners", "backbones", "data_preprocessor", "decode_heads", "losses", "necks"),
+            "segmentors",
+        )
     ),
-    "mmseg.models.segmentors",
+    "mmseg.structures.sampler",
     *("mmseg.datasets.transforms.formatting", "mmseg.datasets.transforms.transforms"),
     *(f"mmpretrain.models.{part}" for part in ("backbones", "heads", "losses", "necks")),
     *("mmpretrain.models.classifiers.image", "mmpretrain.models.classifiers.timm"),
@@ -183,14 +187,16 @@ def _known_type(get: Callable[..., Any], registry: Registry, key: str) -> Any:
         raise _refusal(f"the type {key!r}")
     found = get(registry, key)
     data_set = registry.name == "dataset"  # these are asked for their classes' names, and not built
-    if found is None or data_set or (isinstance(found, type) and _is_known(found.__module__)):
+    module = getattr(found, "__module__", "")
+    if found is None or data_set or _is_known(module):
         return found
-    raise _refusal(f"the type {key!r} of {getattr(found, '__module__', found)}")
+    raise _refusal(f"the type {key!r} of {module}")
 
 
 def _known_object(get: Callable[..., Any], name: str) -> Any:
     """In place of what registries import by name if they do not have it."""
-    return get(name) if _is_known(name) else None
+    found = get(name) if _is_known(name) else None
+    return found if isinstance(found, type) else None
 
 
 def _is_known(module: str) -> bool:
