@@ -18,7 +18,7 @@ from lsnet_mm.datasets.shapes import make_scene
 from lsnet_mm.engine.hooks import CheckpointFitHook
 from lsnet_mm.engine.run import load_config
 from lsnet_mm.errors import InputError
-from lsnet_mm.loading import guarded_loading
+from lsnet_mm.loading import guarded
 from lsnet_mm.models.pretrained import read_checkpoint
 
 from .export import export_onnx, export_openvino, export_torch, halve, optional
@@ -37,6 +37,7 @@ PACKAGES = {
 LEAST_TRACED = 320  # pixels: RetinaNet's coarsest map, of stride 128, then has more than one cell
 
 
+@guarded
 def export(args: argparse.Namespace) -> Path:
     """Export as ``tools/export.py``'s arguments say, and return the file.
 
@@ -46,8 +47,7 @@ def export(args: argparse.Namespace) -> Path:
     """
     _check(args)
     cfg = load_config(args)
-    with guarded_loading(args.trust_checkpoint):
-        model = load_model(cfg, args.checkpoint)
+    model = load_model(cfg, args.checkpoint)
     network = graph(model, args.logits)
     if args.logits and not isinstance(network, SegmentorGraph):
         raise InputError("--logits is for segmentors")

@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 
 from lsnet_mm.errors import InputError
 from lsnet_mm.evaluation import DUMPS
-from lsnet_mm.loading import guarded_loading
+from lsnet_mm.loading import guarded
 
 from .amp import use_amp
 from .data import check_paths, explain_empty_data
@@ -19,6 +19,7 @@ from .distributed import set_up_launcher
 from .visualization import draw_predictions
 
 
+@guarded
 def train(args: argparse.Namespace) -> None:
     """Train as ``tools/train.py``'s arguments say.
 
@@ -40,10 +41,11 @@ def train(args: argparse.Namespace) -> None:
         _add_hook(cfg, dict(type="CompileHook", mode=args.compile))
     check_paths(cfg, ("train_dataloader", "val_dataloader"))
     set_up_launcher(cfg)
-    with explain_empty_data(), guarded_loading(args.trust_checkpoint):
+    with explain_empty_data():
         Runner.from_cfg(cfg).train()
 
 
+@guarded
 def test(args: argparse.Namespace) -> dict[str, float]:
     """Test as ``tools/test.py``'s arguments say, and return the metrics.
 
@@ -68,7 +70,7 @@ def test(args: argparse.Namespace) -> dict[str, float]:
         _dump_predictions(cfg, args.out)
     check_paths(cfg, ("test_dataloader",))
     set_up_launcher(cfg)
-    with explain_empty_data(), guarded_loading(args.trust_checkpoint):
+    with explain_empty_data():
         return Runner.from_cfg(cfg).test()
 
 

@@ -16,6 +16,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -108,6 +109,21 @@ def guarded_loading(trust: bool | None = None) -> Iterator[None]:
     replace(Config, "fromstring", config_of_text)
     with trusting(trust):
         yield
+
+
+def guarded(tool: Callable[..., Any]) -> Callable[..., Any]:
+    """Have a tool's function load files as data, unless ``args.trust_checkpoint`` says otherwise.
+
+    Args:
+        tool: Takes the parsed arguments.
+    """
+
+    @wraps(tool)
+    def call(args: argparse.Namespace) -> Any:
+        with guarded_loading(args.trust_checkpoint):
+            return tool(args)
+
+    return call
 
 
 def check_checkpoint(path: Path) -> None:

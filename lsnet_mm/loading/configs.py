@@ -24,7 +24,7 @@ from .guards import replace, trusted
 # Packages whose import and registries a carried config may ask for.
 PACKAGES = ("lsnet_mm", "mmcv", "mmdet", "mmengine", "mmpretrain", "mmseg")
 MODULE = re.compile(rf"({'|'.join(PACKAGES)})(\.\w+)*")
-TYPE = re.compile(rf"(({'|'.join(PACKAGES)})\.)?[A-Za-z]\w*")
+TYPE = re.compile(r"[A-Za-z]\w*")
 
 # Where the classes live that it may build. Left out are those that run, import or unpickle what
 # their arguments name: of Hugging Face, of other languages' text, of tracking, of medical images.
@@ -150,7 +150,7 @@ def check_names(node: Any) -> None:
 
 
 def _may_be_type(name: str) -> bool:
-    return bool(TYPE.fullmatch(name)) or (bool(MODULE.fullmatch(name)) and _is_known(name))
+    return bool(TYPE.fullmatch(name) or MODULE.fullmatch(name))
 
 
 @contextmanager
@@ -195,8 +195,10 @@ def _known_type(get: Callable[..., Any], registry: Registry, key: str) -> Any:
 
 def _known_object(get: Callable[..., Any], name: str) -> Any:
     """In place of what registries import by name if they do not have it."""
-    found = get(name) if _is_known(name) else None
-    return found if isinstance(found, type) else None
+    found = get(name) if MODULE.fullmatch(name) else None
+    if found is None or (isinstance(found, type) and _is_known(found.__module__)):
+        return found
+    raise _refusal(f"the type {name!r}")
 
 
 def _is_known(module: str) -> bool:

@@ -12,7 +12,7 @@ from mmengine.config import Config
 
 from lsnet_mm.engine.run import load_config
 from lsnet_mm.errors import InputError
-from lsnet_mm.loading import guarded_loading
+from lsnet_mm.loading import guarded
 
 from .curves import History, read_environment, read_history, read_tests, run_folders
 from .page import render
@@ -60,6 +60,7 @@ class Report:
     commands: list[str]
 
 
+@guarded
 def report(args: argparse.Namespace) -> Path:
     """Write the page that ``tools/report.py``'s arguments ask for, and return its path.
 
@@ -83,8 +84,7 @@ def report(args: argparse.Namespace) -> Path:
             launcher="none",
         )
     )
-    with guarded_loading(args.trust_checkpoint):
-        results, source = _results(args, work_dir, deepcopy(cfg))
+    results, source = _results(args, work_dir, deepcopy(cfg))
     published = CURVES.get(newest.stem)
     processes = environment.get("GPU number", "")
     tested = list(tests.values())[-1] if tests else results.numbers if results else {}
