@@ -9,7 +9,7 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 
-from options import image_size, user_errors
+from options import add_trust_option, image_size, user_errors
 
 MODES = ("eager", "folded", "compiled", "folded-compiled", "onnxruntime", "openvino")
 
@@ -53,13 +53,16 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
     parser.add_argument("--repeats", type=int, default=20, help="timings of each (default: 20)")
     parser.add_argument("--out", type=Path, help="folder for a CSV file and a plot")
+    add_trust_option(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     """Measure, print, write."""
     args = parse_args()
-    with user_errors():
+    from lsnet_mm.loading import guarded_loading
+
+    with user_errors(), guarded_loading(args.trust_checkpoint):
         rows = measure(args)
     if args.out:
         write(args, rows)

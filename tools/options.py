@@ -32,7 +32,18 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         default="none",
         help="job launcher (the dist_ and slurm_ scripts set it)",
     )
+    add_trust_option(parser)
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
+
+
+def add_trust_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option without which files are read as data; configs cannot set it."""
+    parser.add_argument(
+        "--trust-checkpoint",
+        action="store_true",
+        help="load files even if that could run a program hidden in them: only if you trust where "
+        "they come from",
+    )
 
 
 def export_local_rank(args: argparse.Namespace) -> None:

@@ -10,15 +10,16 @@ import torch
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, init_default_scope
-from mmengine.runner import CheckpointLoader, load_state_dict
+from mmengine.runner import load_state_dict
 from torch import Tensor, nn
 
 from lsnet_mm.check.files import UnusableFileError, load_image
 from lsnet_mm.datasets.shapes import make_scene
-from lsnet_mm.engine.data import explain_damaged_checkpoint
 from lsnet_mm.engine.hooks import CheckpointFitHook
 from lsnet_mm.engine.run import load_config
 from lsnet_mm.errors import InputError
+from lsnet_mm.loading import guarded
+from lsnet_mm.models.pretrained import read_checkpoint
 
 from .export import export_onnx, export_openvino, export_torch, halve, optional
 from .metadata import describe, input_size
@@ -36,6 +37,7 @@ PACKAGES = {
 LEAST_TRACED = 320  # pixels: RetinaNet's coarsest map, of stride 128, then has more than one cell
 
 
+@guarded
 def export(args: argparse.Namespace) -> Path:
     """Export as ``tools/export.py``'s arguments say, and return the file.
 
@@ -76,7 +78,7 @@ def export(args: argparse.Namespace) -> Path:
 
 
 def load_model(cfg: Config, checkpoint: str) -> nn.Module:
-    """Build a config's model for inference and load a checkpoint that fits it wholly.
+    """Build a config's model for inference and load a checkpoint that fits it wholly, as data.
 
     Raises:
         CheckpointError: If the file cannot be read or does not fit.
@@ -85,8 +87,7 @@ def load_model(cfg: Config, checkpoint: str) -> nn.Module:
         raise InputError(f"checkpoint not found: {checkpoint}")
     init_default_scope(cfg.default_scope)
     model = revert_sync_batchnorm(MODELS.build(cfg.model))
-    with explain_damaged_checkpoint(checkpoint):
-        content = CheckpointLoader.load_checkpoint(checkpoint, "cpu")
+    content = read_checkpoint(checkpoint)
     CheckpointFitHook().after_load_checkpoint(SimpleNamespace(model=model), content)
     load_state_dict(model, content.get("state_dict", content), strict=False)
     return model.eval()

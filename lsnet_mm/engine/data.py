@@ -2,7 +2,6 @@
 
 import errno
 import os.path as osp
-import pickle
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from typing import Any
 from mmengine.config import Config
 from torch import nn
 
-from lsnet_mm.errors import CheckpointError, InputError
+from lsnet_mm.errors import InputError
 
 CONNECTION = "multiprocessing/connection.py"
 
@@ -85,22 +84,6 @@ def explain_empty_data() -> Iterator[None]:
             "a data set has no images to use: its annotation file may name other classes than "
             "the config (metainfo.classes), or filter_cfg may leave none"
         ) from error
-
-
-@contextmanager
-def explain_damaged_checkpoint(filename: str | None) -> Iterator[None]:
-    """Put the file's name to what torch raises when it cannot read a checkpoint.
-
-    Raises:
-        CheckpointError: In place of the errors of unpickling or unzipping.
-    """
-    try:
-        yield
-    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "PytorchStreamReader" not in str(error):
-            raise
-        name = filename or "the latest checkpoint of the work folder"
-        raise CheckpointError(f"{name} cannot be read as a torch checkpoint: {error}") from error
 
 
 @contextmanager

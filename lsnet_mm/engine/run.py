@@ -11,15 +11,10 @@ from mmengine.runner import Runner
 
 from lsnet_mm.errors import InputError
 from lsnet_mm.evaluation import DUMPS
+from lsnet_mm.loading import guarded
 
 from .amp import use_amp
-from .data import (
-    check_paths,
-    explain_damaged_checkpoint,
-    explain_dead_workers,
-    explain_empty_data,
-    explain_full_disk,
-)
+from .data import check_paths, explain_dead_workers, explain_empty_data, explain_full_disk
 from .distributed import set_up_launcher
 from .randomness import use_deterministic_algorithms
 from .resume import set_up_resume
@@ -27,6 +22,7 @@ from .runner import ResumableRunner
 from .visualization import draw_predictions
 
 
+@guarded
 def train(args: argparse.Namespace) -> None:
     """Train as ``tools/train.py``'s arguments say.
 
@@ -50,7 +46,6 @@ def train(args: argparse.Namespace) -> None:
     set_up_launcher(cfg)
     with (
         explain_empty_data(),
-        explain_damaged_checkpoint(cfg.get("load_from")),
         explain_full_disk(cfg.work_dir),
         explain_dead_workers(),
     ):
@@ -60,6 +55,7 @@ def train(args: argparse.Namespace) -> None:
         runner.train()
 
 
+@guarded
 def test(args: argparse.Namespace) -> dict[str, float]:
     """Test as ``tools/test.py``'s arguments say, and return the metrics.
 
@@ -84,7 +80,7 @@ def test(args: argparse.Namespace) -> dict[str, float]:
         _dump_predictions(cfg, args.out)
     check_paths(cfg, ("test_dataloader",))
     set_up_launcher(cfg)
-    with explain_empty_data(), explain_damaged_checkpoint(cfg.load_from):
+    with explain_empty_data():
         return Runner.from_cfg(cfg).test()
 
 
@@ -100,6 +96,15 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg = Config.fromfile(args.config)
     except (SyntaxError, OSError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{args.config} cannot be read as a config: {error}") from error
+    return adapt_config(cfg, args)
+
+
+def adapt_config(cfg: Config, args: argparse.Namespace) -> Config:
+    """Apply ``--cfg-options``, ``--work-dir`` and ``--launcher`` to the config of ``args.config``.
+
+    Raises:
+        InputError: If an option is not KEY=VALUE.
+    """
     options = _parse_options(args.cfg_options)
     if "data_root" in options and cfg.get("data_root"):
         old, new = (osp.join(root, "") for root in (cfg.data_root, options["data_root"]))

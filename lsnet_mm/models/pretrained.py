@@ -1,22 +1,16 @@
 """Pretrained backbones: find the backbone in a checkpoint file and account for every tensor."""
 
-import argparse
-import pickle
 import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.error import URLError
 
-import torch
 from mmengine.logging import print_log
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
 from lsnet_mm.errors import CheckpointError
-
-# The published classification files carry the training script's arguments; a Namespace holds
-# plain data, and naming it here lets them pass torch's weights-only reader.
-torch.serialization.add_safe_globals([argparse.Namespace])
+from lsnet_mm.loading import guarded_loading
 
 INDICES = "attention_bias_idxs"
 TABLE = "attention_biases"
@@ -54,14 +48,16 @@ def load_pretrained(model: nn.Module, filename: str) -> None:
 
 
 def read_checkpoint(filename: str) -> Any:
-    """Read a checkpoint onto the CPU from a path or URL, through mmengine's loaders.
+    """Read a checkpoint onto the CPU from a path or URL, through mmengine's loaders, as data.
 
     Raises:
-        CheckpointError: If the file is damaged, no checkpoint, or cannot be downloaded.
+        CheckpointError: If the file is damaged, no checkpoint, or cannot be downloaded; or as
+            :class:`~lsnet_mm.errors.UnsafeFileError`, if it is more than data.
         FileNotFoundError: If there is no such file.
     """
     try:
-        return CheckpointLoader.load_checkpoint(filename, map_location="cpu", logger="silent")
+        with guarded_loading():
+            return CheckpointLoader.load_checkpoint(filename, map_location="cpu", logger="silent")
     except FileNotFoundError:
         raise FileNotFoundError(f"Pretrained weights not found: {filename}") from None
     except (URLError, TimeoutError, ConnectionError) as error:
@@ -70,7 +66,7 @@ def read_checkpoint(filename: str) -> Any:
             "--cfg-options model.backbone.init_cfg.checkpoint=PATH, or "
             "model.backbone.init_cfg=None to start from random weights"
         ) from error
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+    except (RuntimeError, KeyError) as error:
         raise CheckpointError(
             f"{filename} cannot be read as a torch checkpoint: {error}"
         ) from error
