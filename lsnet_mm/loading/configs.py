@@ -56,6 +56,7 @@ KNOWN = (
 )
 
 _carrier: ContextVar[str] = ContextVar("carrier", default="")  # file whose config is in use
+_looking_up: ContextVar[bool] = ContextVar("looking_up", default=False)  # registries ask others
 
 
 def config_of_text(_: Callable[..., Any], cfg_str: str, file_format: str) -> Config:
@@ -160,7 +161,7 @@ def carried_config(file: str | Path) -> Iterator[None]:
     Only classes of ``KNOWN`` packages are built. Not for configs that a user has chosen: classes of
     their own would be refused.
     """
-    replace(Registry, "get", _known_type, _is_building)
+    replace(Registry, "get", _known_type, lambda: _is_building() and not _looking_up.get())
     replace(registry, "get_object_from_string", _known_object, _is_building)
     replace(Config, "fromfile", _refuse_config_file, _is_building)
     token = _carrier.set("" if trusted() else str(file))
@@ -183,22 +184,24 @@ def _refusal(needs: str) -> UnsafeFileError:
 
 
 def _known_type(get: Callable[..., Any], registry: Registry, key: str) -> Any:
-    if not isinstance(key, str) or not _may_be_type(key):  # looking it up could import anything
+    if not isinstance(key, str) or not _may_be_type(key):
         raise _refusal(f"the type {key!r}")
-    found = get(registry, key)
+    token = _looking_up.set(True)
+    try:
+        found = get(registry, key)
+    finally:
+        _looking_up.reset(token)
     data_set = registry.name == "dataset"  # these are asked for their classes' names, and not built
     module = getattr(found, "__module__", "")
-    if found is None or data_set or _is_known(module):
+    function = "." in key and not isinstance(found, type)
+    if found is None or data_set or (_is_known(module) and not function):
         return found
     raise _refusal(f"the type {key!r} of {module}")
 
 
 def _known_object(get: Callable[..., Any], name: str) -> Any:
     """In place of what registries import by name if they do not have it."""
-    found = get(name) if MODULE.fullmatch(name) else None
-    if found is None or (isinstance(found, type) and _is_known(found.__module__)):
-        return found
-    raise _refusal(f"the type {name!r}")
+    return get(name) if MODULE.fullmatch(name) else None
 
 
 def _is_known(module: str) -> bool:
