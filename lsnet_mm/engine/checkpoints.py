@@ -6,13 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import gather_object, get_rank, get_world_size, is_main_process
+from mmengine.dist import (
+    all_gather_object,
+    gather_object,
+    get_rank,
+    get_world_size,
+    is_main_process,
+)
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, EMAHook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import nn
+
+from lsnet_mm.errors import InputError
 
 from .loops import EpochLoop
 
@@ -105,8 +113,18 @@ class WholeCheckpointHook(CheckpointHook):
         self._resumed = checkpoint.get("progress")
 
     def before_train(self, runner: Runner) -> None:
-        """Prepare the folder, and put back what mmengine does not resume."""
+        """Prepare the folder, and put back what mmengine does not resume.
+
+        Raises:
+            InputError: If another process goes on from another checkpoint.
+        """
         super().before_train(runner)
+        starts = all_gather_object(runner.iter)
+        if len(set(starts)) > 1:  # they would wait for each other for ever
+            raise InputError(
+                f"the processes go on from different iterations ({starts}, by rank): "
+                "--work-dir must be one folder that all machines share"
+            )
         if isinstance(self.file_backend, LocalBackend) and not self.file_client_args:
             self.backend_args = self.backend_args or dict(backend="whole_file")
         self.file_backend = _LateRemovals(self.file_backend)
@@ -160,7 +178,7 @@ class WholeCheckpointHook(CheckpointHook):
         checkpoint["progress"] = dict(
             batches=meta["iter"] - loop.pass_start if within else 0,
             batches_per_epoch=len(loop.dataloader),
-            early_stopping=[(h.wait_count, h.best_score) for h in _early_stopping(runner)],
+            early_stopping=[(h.wait_count, float(h.best_score)) for h in _early_stopping(runner)],
             ranks=self._ranks,
         )
 

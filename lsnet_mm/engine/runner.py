@@ -31,7 +31,8 @@ class ResumableRunner(Runner):
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """Build the training loop of ``train_cfg``."""
-        if isinstance(loop, dict) and ("type" in loop) != ("by_epoch" in loop):
+        from_config = isinstance(loop, dict) and isinstance(self._train_dataloader, dict)
+        if from_config and ("type" in loop) != ("by_epoch" in loop):
             loop = dict(loop)
             if "by_epoch" in loop:
                 loop["type"] = EpochBasedTrainLoop if loop.pop("by_epoch") else IterBasedTrainLoop

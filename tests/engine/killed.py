@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -102,16 +102,18 @@ class Run(processes.Process):
         return self.log.read_text()
 
 
-def run_ranks(count: int, *args: Any, **kwargs: Any) -> list[int]:
-    """Train in ``count`` processes and return their exit statuses."""
+def run_ranks(config: str, data: Path, work_dirs: Sequence[Path], *args: Any) -> list[int]:
+    """Train in a process for each of ``work_dirs`` and return their exit statuses."""
+    count = len(work_dirs)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     ranks = []
-    for rank in range(count):
+    for rank, work_dir in enumerate(work_dirs):
         variables = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=count, LOCAL_WORLD_SIZE=count)
         environment = {name: str(value) for name, value in variables.items()}
         environment |= dict(MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
-        ranks.append(Run(*args, environment=environment, launcher="pytorch", **kwargs))
+        variables = dict(environment=environment, launcher="pytorch")
+        ranks.append(Run(config, data, work_dir, *args, **variables))
         ranks[-1].start()
     return [rank.finish() for rank in ranks]
 

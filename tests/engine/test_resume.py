@@ -181,8 +181,18 @@ def test_the_death_of_a_data_worker_is_told(shapes_by_class, tmp_path):
 def whole_by_two(shapes_by_class, tmp_path_factory) -> dict:
     """What an uninterrupted run of two processes ends with."""
     work_dir = tmp_path_factory.mktemp("whole") / "two"
-    assert run_ranks(2, EPOCHS, shapes_by_class, work_dir) == [0, 0]
+    assert run_ranks(EPOCHS, shapes_by_class, [work_dir] * 2) == [0, 0]
     return outcome(work_dir)
+
+
+def test_processes_that_do_not_share_a_folder_are_told(shapes_by_class, tmp_path):
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    doom = AtIteration(3, signal.SIGTERM, rank=0)
+    assert run_ranks(EPOCHS, shapes_by_class, [here, here], doom) == [143, 143]
+    assert run_ranks(EPOCHS, shapes_by_class, [here, elsewhere]) == [1, 1]
+    assert (
+        "go on from different iterations ([4, 0], by rank)" in here.with_suffix(".log").read_text()
+    )
 
 
 @pytest.mark.parametrize(("iteration", "saved"), [(3, INTERRUPTED), (4, "epoch_2.pth")])
@@ -192,9 +202,9 @@ def test_one_of_two_processes_is_told_to_stop(
     """Both stop, and both go on; each validates by batch statistics of its own."""
     stopped = tmp_path / "stopped"
     doom = AtIteration(iteration, signal.SIGTERM, rank=1)
-    assert run_ranks(2, EPOCHS, shapes_by_class, stopped, doom) == [143, 143]
+    assert run_ranks(EPOCHS, shapes_by_class, [stopped] * 2, doom) == [143, 143]
     assert Path(read(stopped / POINTER)).name == saved
-    assert run_ranks(2, EPOCHS, shapes_by_class, stopped) == [0, 0]
+    assert run_ranks(EPOCHS, shapes_by_class, [stopped] * 2) == [0, 0]
     assert not differences(outcome(stopped), whole_by_two)
 
 
@@ -218,7 +228,7 @@ def test_one_of_two_processes_dies(whole_by_two, shapes_by_class, tmp_path):
     assert (work_dir / "died_3").exists()
     assert "Going on from " in done.stdout
     assert "error: process 1 was killed by SIGKILL" in done.stdout
-    assert run_ranks(2, EPOCHS, shapes_by_class, work_dir) == [0, 0]
+    assert run_ranks(EPOCHS, shapes_by_class, [work_dir] * 2) == [0, 0]
     assert not differences(outcome(work_dir), whole_by_two)
 
 
