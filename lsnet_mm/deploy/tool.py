@@ -10,15 +10,15 @@ import torch
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, init_default_scope
-from mmengine.runner import CheckpointLoader, load_state_dict
+from mmengine.runner import load_state_dict
 from torch import Tensor, nn
 
 from lsnet_mm.check.files import UnusableFileError, load_image
 from lsnet_mm.datasets.shapes import make_scene
-from lsnet_mm.engine.data import explain_damaged_checkpoint
 from lsnet_mm.engine.hooks import CheckpointFitHook
 from lsnet_mm.engine.run import load_config
 from lsnet_mm.errors import InputError
+from lsnet_mm.models.pretrained import read_checkpoint
 
 from .export import export_onnx, export_openvino, export_torch, halve, optional
 from .metadata import describe, input_size
@@ -85,9 +85,9 @@ def load_model(cfg: Config, checkpoint: str) -> nn.Module:
         raise InputError(f"checkpoint not found: {checkpoint}")
     init_default_scope(cfg.default_scope)
     model = revert_sync_batchnorm(MODELS.build(cfg.model))
-    with explain_damaged_checkpoint(checkpoint):
-        content = CheckpointLoader.load_checkpoint(checkpoint, "cpu")
-    CheckpointFitHook().after_load_checkpoint(SimpleNamespace(model=model), content)
+    content = read_checkpoint(checkpoint)
+    fit = CheckpointFitHook(filename=checkpoint)
+    fit.after_load_checkpoint(SimpleNamespace(model=model), content)
     load_state_dict(model, content.get("state_dict", content), strict=False)
     return model.eval()
 
