@@ -34,7 +34,8 @@ WAITS = (1, 2, 4, 8)  # seconds before each further try
 TIMEOUT = 30  # seconds without a byte
 CHUNK = 1 << 20  # bytes
 SHA256 = re.compile(r'"?([0-9a-f]{64})"?')
-RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
+NUMBER = re.compile(r"[0-9]{1,18}")
+RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})")
 BUSY = (408, 429, 500, 502, 503, 504)  # answers of HTTP that may be others a moment later
 
 
@@ -125,7 +126,7 @@ def download(
             file.truncate(0)
         else:
             _finish(file, part, path, answer, check)
-            version.unlink()
+            version.unlink(missing_ok=True)  # of a file without bytes there is none
 
 
 @contextmanager
@@ -190,26 +191,31 @@ def _open(url: str, headers: dict[str, str], timeout: float) -> Answer:
     response = build_opener(redirects).open(request, timeout=timeout)
     found, linked = response.headers, redirects.linked
     content_range = RANGE.fullmatch(found.get("Content-Range", ""))
-    start, size = 0, found.get("Content-Length")
+    start, size = 0, _bytes(found.get("Content-Length"))
     if response.status == 206:
-        start, size = content_range.groups() if content_range else (-1, None)
-    listed = linked.get("X-Linked-Size") or found.get("X-Linked-Size")
+        start, size = map(int, content_range.groups()) if content_range else (-1, None)
+    listed = _bytes(linked.get("X-Linked-Size") or found.get("X-Linked-Size"))
     size = listed if size is None else size
-    if size is None or (listed and int(size) != int(listed)):
+    if size is None or listed not in (None, size):
         response.close()
         raise InputError(
-            f"{url}: the server announces {size or 'no number of'} bytes"
-            + (f", but lists the file with {listed}" if listed else ": a cut could not be told")
+            f"{url}: the server announces {'no number of' if size is None else size} bytes"
+            + (": a cut could not be told" if size is None else f", but lists {listed}")
         )
     mark = found.get("ETag", "")
     sha256 = SHA256.fullmatch(linked.get("X-Linked-ETag") or found.get("X-Linked-ETag") or mark)
     return Answer(
         response,
-        int(start),
-        int(size),
+        start,
+        size,
         sha256 and sha256[1],
         version=mark if mark and not mark.startswith("W/") else found.get("Last-Modified", ""),
     )
+
+
+def _bytes(text: str | None) -> int | None:
+    """A number of bytes that a header announces; None if there is none."""
+    return int(text) if text and NUMBER.fullmatch(text) else None
 
 
 class Redirects(HTTPRedirectHandler):
@@ -329,5 +335,5 @@ def _connection_errors(url: str) -> Iterator[None]:
                 "elsewhere, or name a mirror with --hub URL"
             ) from error
         raise CutError(f"no connection ({error.reason})") from error
-    except (HTTPException, OSError) as error:
+    except (HTTPException, OSError, OverflowError) as error:
         raise CutError(f"the connection failed ({error or type(error).__name__})") from error

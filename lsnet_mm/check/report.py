@@ -23,7 +23,7 @@ def _kinds(problems: Sequence[Problem]) -> Iterator[str]:
         kinds.setdefault(problem.kind, []).append(problem)
     for kind, found in kinds.items():
         yield f"{'warning' if found[0].warning else 'error'}: {kind} ({len(found)})"
-        yield from (f"  {path}: {what}" for _, path, what, _ in found[:LINES])
+        yield from (_printable(f"  {path}: {what}") for _, path, what, _ in found[:LINES])
         if len(found) > LINES:
             yield f"  and {len(found) - LINES} more"
 
@@ -31,6 +31,11 @@ def _kinds(problems: Sequence[Problem]) -> Iterator[str]:
 def full_list(problems: Sequence[Problem]) -> str:
     """Return all problems, a line each: severity, kind, path and the problem."""
     return "".join(
-        f"{'warning' if warning else 'error'}: {kind}: {path}: {what}\n"
+        _printable(f"{'warning' if warning else 'error'}: {kind}: {path}: {what}") + "\n"
         for kind, path, what, warning in problems
     )
+
+
+def _printable(line: str) -> str:
+    """Return a line with what UTF-8 does not have, such as bytes of a file's name, escaped."""
+    return line.encode("utf-8", "backslashreplace").decode()

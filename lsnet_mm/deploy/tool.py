@@ -88,7 +88,8 @@ def load_model(cfg: Config, checkpoint: str) -> nn.Module:
     init_default_scope(cfg.default_scope)
     model = revert_sync_batchnorm(MODELS.build(cfg.model))
     content = read_checkpoint(checkpoint)
-    CheckpointFitHook().after_load_checkpoint(SimpleNamespace(model=model), content)
+    fit = CheckpointFitHook(filename=checkpoint)
+    fit.after_load_checkpoint(SimpleNamespace(model=model), content)
     load_state_dict(model, content.get("state_dict", content), strict=False)
     return model.eval()
 

@@ -39,7 +39,8 @@ def train(args: argparse.Namespace) -> None:
     if args.deterministic:
         use_deterministic_algorithms(cfg)
     notes = set_up_resume(cfg, args.resume)
-    _add_hook(cfg, dict(type="CheckpointFitHook", strict=bool(cfg.get("resume"))))
+    fit = dict(strict=bool(cfg.get("resume")), filename=cfg.get("load_from"))
+    _add_hook(cfg, dict(type="CheckpointFitHook", **fit))
     if args.compile:
         _add_hook(cfg, dict(type="CompileHook", mode=args.compile))
     check_paths(cfg, ("train_dataloader", "val_dataloader"))
@@ -67,7 +68,7 @@ def test(args: argparse.Namespace) -> dict[str, float]:
     cfg.resume = False
     # The checkpoint replaces every weight: fetching the pretrained backbone would be in vain.
     _forget_pretrained(cfg.model)
-    _add_hook(cfg, dict(type="CheckpointFitHook", strict=True))
+    _add_hook(cfg, dict(type="CheckpointFitHook", strict=True, filename=cfg.load_from))
     if args.fold:
         _add_hook(cfg, dict(type="FoldHook"))
     if args.compile:

@@ -278,10 +278,9 @@ def test_resumed_runs_end_alike(run, tmp_path):
     ends = []
     for trust in (False, True):
         folder = tmp_path / str(trust)
-        args = arguments(
-            run.config, folder, "train_cfg.max_iters=4", "randomness.seed=0", resume=str(run.checkpoint),
-            trust_checkpoint=trust,
-        )  # fmt: skip
+        options = ("train_cfg.max_iters=4", "randomness.seed=0")
+        how = dict(resume=str(run.checkpoint), trust_checkpoint=trust)
+        args = arguments(run.config, folder, *options, **how)
         run_train(args)
         ends.append(torch.load(folder / "iter_4.pth", weights_only=False))
     for part in ("state_dict", "optimizer"):
