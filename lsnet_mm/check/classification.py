@@ -84,6 +84,7 @@ class ClassificationContents(Contents):
             kind = "class folders in another order than the classes"
             self.problems.append(Problem(kind, folder, what))
         self.classes = named if len(named) == len(folders) else folders
+        self.folders = [osp.join(folder, name) for name in folders]
         samples, _ = get_samples(folder, label_of, dataset.is_valid_file)
         return [name for name, _ in samples], [label for _, label in samples]
 

@@ -213,6 +213,13 @@ def _problems_of(path: str) -> Iterator[None]:
     raise UnusableFileError(problem) from None
 
 
+def as_rgb(image: Image.Image) -> Image.Image:
+    """Return an image in 8-bit RGB; transparency is dropped, 16 bits of grey are scaled down."""
+    if image.mode.startswith("I;16"):  # Pillow would make all but the darkest values white
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image.convert("RGB")
+
+
 def _upright_size(image: Image.Image) -> tuple[int, int]:
     """Return width and height as training sees them: turned as the EXIF orientation says."""
     with suppress(Exception):  # EXIF data may be damaged where the image is not

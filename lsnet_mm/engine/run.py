@@ -1,20 +1,22 @@
 """What ``tools/train.py`` and ``tools/test.py`` do once their arguments are parsed."""
 
 import argparse
+import os
 import os.path as osp
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict, DictAction
-from mmengine.runner import Runner
 
 from lsnet_mm.errors import InputError
 from lsnet_mm.evaluation import DUMPS
 
 from .amp import use_amp
-from .data import check_paths, explain_damaged_checkpoint, explain_empty_data
+from .data import check_paths, explain_damaged_checkpoint
 from .distributed import set_up_launcher
+from .keys import check_keys, check_options, explain_settings
+from .runner import ExplainingRunner
 from .visualization import draw_predictions
 
 
@@ -37,10 +39,16 @@ def train(args: argparse.Namespace) -> None:
     _add_hook(cfg, dict(type="CheckpointFitHook", strict=bool(cfg.get("resume"))))
     if args.compile:
         _add_hook(cfg, dict(type="CompileHook", mode=args.compile))
-    check_paths(cfg, ("train_dataloader", "val_dataloader"))
+    _add_hook(cfg, dict(type="NonFiniteLossHook", skip=args.skip_nonfinite))
+    loaders = ("train_dataloader", "val_dataloader")
+    check_paths(cfg, loaders)
+    warnings = _annotation_warnings(cfg, loaders)
     set_up_launcher(cfg)
-    with explain_empty_data(), explain_damaged_checkpoint(cfg.get("load_from")):
-        Runner.from_cfg(cfg).train()
+    with explain_settings(), explain_damaged_checkpoint(cfg.get("load_from")):
+        runner = ExplainingRunner.from_cfg(cfg)
+        for line in warnings:
+            runner.logger.warning(line)
+        runner.train()
 
 
 def test(args: argparse.Namespace) -> dict[str, float]:
@@ -67,33 +75,49 @@ def test(args: argparse.Namespace) -> dict[str, float]:
         _dump_predictions(cfg, args.out)
     check_paths(cfg, ("test_dataloader",))
     set_up_launcher(cfg)
-    with explain_empty_data(), explain_damaged_checkpoint(cfg.load_from):
-        return Runner.from_cfg(cfg).test()
+    with explain_settings(), explain_damaged_checkpoint(cfg.load_from):
+        return ExplainingRunner.from_cfg(cfg).test()
 
 
 def load_config(args: argparse.Namespace) -> Config:
     """Read ``args.config`` and apply ``--cfg-options``, ``--work-dir`` and ``--launcher``.
 
     Raises:
-        InputError: If the file is missing or is no config, or an option is not KEY=VALUE.
+        InputError: If the file is missing or is no config, an option is not KEY=VALUE, or a key is
+            misspelt.
     """
     if not osp.isfile(args.config):
         raise InputError(f"config not found: {args.config}{_suggest(args.config)}")
     try:
         cfg = Config.fromfile(args.config)
-    except (SyntaxError, OSError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{args.config} cannot be read as a config: {error}") from error
+    except Exception as error:  # a config is a program
+        what = f"{type(error).__name__}: {error}"
+        raise InputError(f"{args.config} cannot be read as a config: {what}") from error
+    check_keys(cfg)
     options = _parse_options(args.cfg_options)
     if "data_root" in options and cfg.get("data_root"):
         old, new = (osp.join(root, "") for root in (cfg.data_root, options["data_root"]))
         _move_data_root(cfg._cfg_dict, old, new)
-    cfg.merge_from_dict(options)
+    check_options(cfg, options)
+    try:
+        cfg.merge_from_dict(options)
+    except (KeyError, TypeError, AssertionError) as error:
+        raise InputError(f"--cfg-options do not fit the config: {error}") from error
     cfg.launcher = args.launcher
     if args.work_dir:
         cfg.work_dir = args.work_dir
     elif not cfg.get("work_dir"):
         cfg.work_dir = osp.join("work_dirs", Path(args.config).stem)
     return cfg
+
+
+def _annotation_warnings(cfg: Config, loaders: Iterable[str]) -> list[str]:
+    """Check annotations, once per machine: reading those of a large set takes half a minute."""
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        return []
+    from lsnet_mm.check.before_run import check_annotations  # here, as it imports this module
+
+    return check_annotations(cfg, loaders)
 
 
 def _suggest(config: str) -> str:
