@@ -1,6 +1,7 @@
 """The part of the checks that comes before every run: annotations, without opening an image."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -9,7 +10,7 @@ from lsnet_mm.check.coco_file import LEFT_OUT
 from lsnet_mm.check.contents import Contents
 from lsnet_mm.check.files import Problem
 from lsnet_mm.check.report import problem_lines
-from lsnet_mm.check.run import Part, find_parts, folder_problems, read_contents
+from lsnet_mm.check.run import find_parts, folder_problems, read_contents
 from lsnet_mm.errors import InputError
 
 SHOWN = 5  # problems that are named
@@ -31,9 +32,8 @@ def check_annotations(cfg: Config, loaders: Iterable[str]) -> list[str]:
     init_default_scope(cfg.get("default_scope", "mmengine"))
     head = (cfg.get("model") or {}).get("head") or {}
     found = {}
-    for part in find_parts({loader: cfg.get(loader) for loader in loaders}):
-        if contents := _contents(part, head.get("num_classes") or 0):
-            found[part.name] = contents
+    for loader in loaders:
+        found |= _contents({loader: cfg.get(loader)}, head.get("num_classes") or 0)
     problems = [problem for contents in found.values() for problem in contents.problems]
     problems += folder_problems(found)
     fatal = [problem for problem in problems if not (problem.warning or problem.kind in LEFT_OUT)]
@@ -49,9 +49,9 @@ def check_annotations(cfg: Config, loaders: Iterable[str]) -> list[str]:
     return problem_lines(left_out, SHOWN)
 
 
-def _contents(part: Part, num_classes: int) -> Contents | None:
-    """What a data set holds, or None for kinds that are not known here."""
+def _contents(loader: dict[str, Any], num_classes: int) -> dict[str, Contents]:
+    """What the data sets of a loader hold, by name; nothing for kinds that are not known here."""
     try:
-        return read_contents(part, num_classes)
-    except InputError:
-        return None
+        return {part.name: read_contents(part, num_classes) for part in find_parts(loader)}
+    except (InputError, AttributeError):  # where there is something wrong, building tells
+        return {}
