@@ -50,8 +50,8 @@ def check_options(cfg: Config, options: Mapping[str, Any]) -> None:
     """Check settings of the command line before they are merged into a config.
 
     A new key is an error where it cannot have an effect, at the top level, and where it is nearly
-    one that is there. Others may be new: a class takes more arguments than a config sets, and
-    tells on its own of those it does not take.
+    one that is there. Arguments of a class may be new, as it takes more than a config sets: it
+    tells on its own of those that it does not take.
 
     Args:
         cfg: The config.
@@ -66,13 +66,14 @@ def check_options(cfg: Config, options: Mapping[str, Any]) -> None:
             if not isinstance(node, dict):
                 break  # an index of a list: merging tells if there is none
             if part not in node:
-                known = set(node) | (TOP_LEVEL if depth == 0 else set())
-                _refuse_misspelt(dotted, part, known, at_top=depth == 0)
+                if depth == 0 or "type" not in node:
+                    _refuse_misspelt(dotted, part, node, at_top=depth == 0)
                 break
             node = node[part]
 
 
-def _refuse_misspelt(dotted: str, key: str, known: Iterable[str], at_top: bool) -> None:
+def _refuse_misspelt(dotted: str, key: str, beside: Iterable[str], at_top: bool) -> None:
+    known = {*beside, *TOP_LEVEL} if at_top else beside
     near = get_close_matches(key, known, 3, 0.6 if at_top else ALIKE)
     if key in known or not (at_top or near):
         return
@@ -110,7 +111,7 @@ def _explain(message: str, traceback: TracebackType | None) -> str:
         names = _names(registry) if isinstance(registry, Registry) else []
         return f"type={match[1]!r} is not known as a {match[2]}{_is_it(match[1], names)}"
     if match := re.search(r"(\w+)(?:\.__init__)?\(\) got an unexpected keyword.* '(\w+)'", message):
-        kind, given = _innermost(frames, "obj_cls"), _innermost(frames, "args")
+        kind, given = _innermost(frames, "obj_cls", "scheduler_cls"), _innermost(frames, "args")
         if isinstance(given, dict) and match[2] in given:
             return _unexpected(kind.__name__, match[2], _arguments(kind))
         if match[1] == "DataLoader":
@@ -129,10 +130,12 @@ def _frames(traceback: TracebackType | None) -> Iterator[FrameType]:
         traceback = traceback.tb_next
 
 
-def _innermost(frames: list[FrameType], name: str) -> Any:
-    """A local variable of the innermost registry's build."""
-    building = (f for f in reversed(frames) if f.f_code.co_name == "build_from_cfg")
-    return next((f.f_locals.get(name) for f in building), None)
+def _innermost(frames: list[FrameType], *names: str) -> Any:
+    """A local variable, by the first of these names that there is, of the innermost build."""
+    for frame in reversed(frames):
+        if frame.f_code.co_name in ("build_from_cfg", "build_scheduler_from_cfg"):
+            return next((frame.f_locals[name] for name in names if name in frame.f_locals), None)
+    return None
 
 
 def _names(registry: Registry) -> list[str]:

@@ -106,10 +106,16 @@ class GuardedPipeline(Compose):
         return data
 
     @staticmethod
-    def _check_image(data: dict[str, Any], image: str, _: str | None) -> bool:
+    def _check_image(data: dict[str, Any], image: str, label_map: str | None) -> bool:
         """Check an image once it is loaded, and tell whether it is."""
         if "ori_shape" not in data or "img" not in data:
             return False
+        if label_map and "reduce_zero_label" in data and 1 in data["ori_shape"][:2]:
+            raise BadSampleError(
+                "{}: is {}x{}: mmseg cannot read label maps of a single row or column".format(
+                    image, *data["ori_shape"][1::-1]
+                )
+            )
         if _ends_early(image) and (what := _damage(image)):
             raise BadSampleError(f"{image}: {what}")
         found, annotated = data["ori_shape"][:2], (data.get("height"), data.get("width"))

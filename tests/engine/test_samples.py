@@ -90,6 +90,15 @@ def test_bad_label_map_is_named(damage, what, label_maps):
     assert str(raised.value).startswith(f"{path}: {what}")
 
 
+def test_label_maps_of_a_single_row_are_refused(label_maps):
+    dataset = open_set(SEGMENTATION, label_maps)
+    info = dataset.get_data_info(2)
+    write_map(info["img_path"], np.ones((1, 9, 3), np.uint8))
+    write_map(info["seg_map_path"], np.ones((1, 9), np.uint8))
+    with pytest.raises(DataError, match="is 9x1: mmseg cannot read label maps of a single row"):
+        dataset[2]
+
+
 def test_sound_label_maps_pass(label_maps):
     """Of 16 bits, but with values that fit in 8; and with pixels to ignore."""
     dataset = open_set(SEGMENTATION, label_maps)
