@@ -9,7 +9,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import Registry
+from mmengine.registry import OPTIMIZERS, Registry
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
@@ -110,6 +110,10 @@ def _explain(message: str, traceback: TracebackType | None) -> str:
         registry = _innermost(frames, "registry")
         names = _names(registry) if isinstance(registry, Registry) else []
         return f"type={match[1]!r} is not known as a {match[2]}{_is_it(match[1], names)}"
+    if "None is not a callable object" in message:  # mmengine's, of an optimizer
+        settings = (frame.f_locals.get("optimizer_cfg") for frame in frames)
+        if name := next((found.get("type") for found in settings if found), None):
+            return f"type={name!r} is not known as an optimizer{_is_it(name, _names(OPTIMIZERS))}"
     if match := re.search(r"(\w+)(?:\.__init__)?\(\) got an unexpected keyword.* '(\w+)'", message):
         kind, given = _innermost(frames, "obj_cls", "scheduler_cls"), _innermost(frames, "args")
         if isinstance(given, dict) and match[2] in given:

@@ -70,9 +70,9 @@ class NonFiniteLossHook(Hook):
         """
         if self._flag is None or not self._flag.item():
             return
-        values = {name: float(value) for name, value in outputs.items() if "loss" in name}
+        values = {name: float(value) for name, value in outputs.items()}
         losses = {name: str(value) for name, value in values.items() if not isfinite(value)}
-        for name in losses:  # an average over some iterations is logged
+        for name in losses:  # averages over many iterations are logged
             del outputs[name]
         found = all_gather_object(dict(losses=losses, images=list(image_names(data_batch))))
         file = Path(runner.work_dir) / f"nonfinite_iter_{runner.iter + 1}.json"

@@ -179,3 +179,19 @@ def test_missing_folder_is_one_message(data):
     shutil.rmtree(data / "train")
     with pytest.raises(InputError, match=f"train: data not found: {data}/train"):
         run_on(data)
+
+
+def test_class_folders_of_train_and_val_are_compared(data):
+    """As many, so that nothing else tells: the labels of val mean other classes."""
+    options = [f"{split}_dataloader.dataset.metainfo=None" for split in ("train", "val", "test")]
+    assert run_on(data, *options) == (True, [])
+    (data / "val/d").rename(data / "val/x")
+    fine, problems = run_on(data, *options)
+    assert not fine
+    kind = "class folders of train and val that differ"
+    assert [problem[:3] for problem in problems] == [["error", kind, str(data / "val")]] * 2
+    texts = [
+        f"only {name} has {folder}: labels would be wrong"
+        for name, folder in zip(("train", "val"), "dx", strict=True)
+    ]
+    assert [problem[3] for problem in problems] == texts

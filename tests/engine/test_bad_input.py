@@ -154,8 +154,6 @@ def test_objects_that_are_left_out_are_told(data):
 # Unusual images.
 
 
-
-
 def test_bad_label_map_stops_training(label_maps):
     for path in (label_maps / "annotations/training").glob("*.png"):
         assert cv2.imwrite(str(path), np.full((120, 160), 77, np.uint8))
@@ -244,7 +242,6 @@ train_dataloader = dict(batch_size=4, dataset=part)
 val_dataloader = test_dataloader = dict(dataset=dict(part, pipeline=[
     dict(type="LoadImageFromFile"), dict(type="Resize", scale=(512, 128), keep_ratio=True),
     dict(type="LoadAnnotations"), dict(type="PackSegInputs")]))
-model = dict(data_preprocessor=dict(size=(64, 64)))
 """,
     "cls": CLASSIFICATION.replace(
         'dict(type="LoadImageFromFile")',

@@ -87,7 +87,10 @@ def test_training_stops_with_the_images(tmp_path):
         run(tmp_path / "work", BAD, skip=0)
     message = str(raised.value)
     file = tmp_path / "work" / "nonfinite_iter_3.json"
-    assert "the loss of iteration 3 is not finite (loss nan, loss_product nan)" in message
+    assert (
+        "the loss of iteration 3 is not finite (loss nan, loss_product nan, accuracy nan)"
+        in message
+    )
     assert str(file) in message
     assert "--skip-nonfinite N" in message
     found = json.loads(file.read_text())
@@ -95,7 +98,7 @@ def test_training_stops_with_the_images(tmp_path):
     assert found["epoch"] == 1
     (process,) = found["processes"]
     assert process["images"] == [dict(img_path="2.jpg", img_id=2)]
-    assert process["losses"] == dict(loss="nan", loss_product="nan")
+    assert process["losses"] == dict.fromkeys(("loss", "loss_product", "accuracy"), "nan")
     assert not list((tmp_path / "work").glob("*.pth"))
 
 
@@ -110,7 +113,9 @@ def test_iterations_are_skipped_without_a_step(tmp_path):
     assert runner.iter == STEPS
     log = log_of(tmp_path / "work")
     assert "2 iterations were skipped as their loss was not finite" in log
-    assert " nan" not in log.replace("(loss nan, loss_product nan)", "")  # nor in logged averages
+    assert " nan" not in log.replace(
+        "(loss nan, loss_product nan, accuracy nan)", ""
+    )  # nor in logged averages
     assert len(list((tmp_path / "work").glob("nonfinite_iter_*.json"))) == 2
 
 
@@ -136,11 +141,7 @@ def test_accumulated_gradients_are_dropped_with_a_skipped_iteration(kind, tmp_pa
 
 def process(rank: int, folder: str) -> None:
     """One of two processes; the numbers of the second are bad."""
-    os.environ.update(
-        RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1"
-    )
-    for registry, kind in ((DATASETS, Numbers), (MODELS, Product)):
-        registry.register_module(module=kind, force=True)
+    os.environ.update(RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1")
     loader = dict(
         dataset=dict(type="Numbers", bad=(2, 3), only_rank=1),
         sampler=dict(type="DefaultSampler", shuffle=False),
@@ -165,7 +166,7 @@ def process(rank: int, folder: str) -> None:
 
 def test_processes_agree(tmp_path):
     """Three batches each: the first of one and the second of the other are 1 2, 3 and NaN, 5 6."""
-    torch.multiprocessing.spawn(process, (str(tmp_path),), nprocs=2)
+    torch.multiprocessing.start_processes(process, (str(tmp_path),), nprocs=2, start_method="fork")
     weights = [(tmp_path / f"weight_{rank}.txt").read_text() for rank in (0, 1)]
     assert weights == [str(-(1 + 2) / 2 - (5 + 6) / 2)] * 2
     found = json.loads((tmp_path / "skipped" / "nonfinite_iter_2.json").read_text())

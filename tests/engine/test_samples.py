@@ -156,9 +156,7 @@ def test_the_next_image_takes_the_place_of_a_bad_one(data, tmp_path):
     heading, *listed = summary(bad_images)
     assert heading == f"3 bad images, others took their place 8 times; see {bad_images}:"
     assert len(listed) == 3
-    assert any(
-        line.startswith(f"  {whole[2]}: ") and line.endswith("(4 times)") for line in listed
-    )
+    assert any(line.startswith(f"  {whole[2]}: ") and line.endswith("(4 times)") for line in listed)
 
 
 def test_all_images_bad_is_an_end(data, tmp_path):

@@ -196,3 +196,15 @@ def test_help_imports_nothing_heavy():
     environment = {"PYTHONPATH": str(ROOT / "tools"), "PATH": "/usr/bin:/bin"}
     shown = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     assert "--max-images N" in shown.stdout
+
+
+def test_an_image_that_is_damaged_is_named(segmentation_run, shapes_as_ade20k, tmp_path):
+    data = Path(shutil.copytree(shapes_as_ade20k, tmp_path / "data"))
+    path = min((data / "images/validation").iterdir())
+    path.write_bytes(path.read_bytes()[:-500])
+    out = tmp_path / "a.html"
+    page = report(report_arguments(segmentation_run, f"data_root={data}", out=str(out))).read_text()
+    assert f"There are no predictions: {path}: image file is truncated" in page
+    weights = str(segmentation_run / "iter_2.pth")
+    with pytest.raises(InputError, match="image file is truncated"):
+        report(report_arguments(segmentation_run, f"data_root={data}", checkpoint=weights))
