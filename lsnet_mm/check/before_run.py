@@ -8,7 +8,6 @@ from mmengine.registry import init_default_scope
 
 from lsnet_mm.check.coco_file import LEFT_OUT
 from lsnet_mm.check.contents import Contents
-from lsnet_mm.check.files import Problem
 from lsnet_mm.check.report import problem_lines
 from lsnet_mm.check.run import find_parts, folder_problems, read_contents
 from lsnet_mm.errors import InputError

@@ -27,6 +27,27 @@ def test_healthy_sets_pass_without_a_word(data, shapes_as_ade20k):
     assert check_annotations(cfg, LOADERS) == []
 
 
+def test_objects_that_are_left_out_are_told(data):
+    """mmdet drops them without a word."""
+    path = data / "annotations/instances_train2017.json"
+    content = json.loads(path.read_text())
+    changes = {
+        "objects without extent, dropped on loading": dict(bbox=[0, 0, 0, 9]),
+        "boxes of negative size": dict(bbox=[9, 9, -3, 9]),
+        "annotations of unknown categories": dict(category_id=99),
+        "boxes outside the image": dict(bbox=[150, 100, 60, 60]),
+        "annotations of unknown images": dict(image_id=1234),
+    }
+    for entry, change in zip(content["annotations"], changes.values(), strict=False):
+        entry.update(change)
+    path.write_text(json.dumps(content))
+    lines = check_annotations(shapes_config(data), LOADERS)
+    assert {line for line in lines if line[0] != " "} == {
+        f"warning: {kind} (1)" for kind in changes
+    }
+    assert any("annotation 3 of" in line and "category 99" in line for line in lines)
+
+
 def test_few_problems_are_shown_of_many(data):
     path = data / "annotations/instances_train2017.json"
     content = json.loads(path.read_text())

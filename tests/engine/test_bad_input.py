@@ -1,4 +1,4 @@
-"""What users see of data that cannot be used, and of unusual data that can: training and testing."""
+"""What users of the tools see of data that cannot be used, and of unusual images that can."""
 
 import json
 import runpy
@@ -35,15 +35,13 @@ SHORT = ("train_cfg.max_epochs=1", "train_dataloader.batch_size=4")
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory) -> dict[str, str]:
-    """Checkpoints of untrained networks, by config."""
-    files = {}
-    for config in (SHAPES, SEGMENTATION):
-        cfg = Config.fromfile(config)
-        init_default_scope(cfg.default_scope)
-        files[config] = str(tmp_path_factory.mktemp("weights") / "weights.pth")
-        torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), files[config])
-    return files
+def weights(tmp_path_factory) -> str:
+    """Checkpoint of an untrained detector."""
+    cfg = Config.fromfile(SHAPES)
+    init_default_scope(cfg.default_scope)
+    path = tmp_path_factory.mktemp("weights") / "weights.pth"
+    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), path)
+    return str(path)
 
 
 def train(data: Path, *options: str, config: str = SHAPES, **others) -> Path:
@@ -53,13 +51,10 @@ def train(data: Path, *options: str, config: str = SHAPES, **others) -> Path:
     return work_dir
 
 
-def test(data: Path, checkpoint: str, *options: str, config: str = SHAPES) -> dict[str, float]:
-    work_dir = data.parent / "test"
+def evaluate(data: Path, checkpoint: str, *options: str) -> dict[str, float]:
+    """Test on a folder of data; return the metrics."""
     options = (f"data_root={data}/", *options)
-    return run_test(arguments(config, work_dir, *options, checkpoint=checkpoint))
-
-
-test.__test__ = False
+    return run_test(arguments(SHAPES, data.parent / "test", *options, checkpoint=checkpoint))
 
 
 def remove_images(data: Path) -> None:
@@ -113,7 +108,7 @@ def test_testing_stops_at_damaged_data(name, data, weights):
     damage, words = DAMAGES[name]
     damage(data)
     with pytest.raises(InputError) as raised:
-        test(data, weights[SHAPES])
+        evaluate(data, weights)
     for word in words:
         assert word in str(raised.value)
 
@@ -121,37 +116,9 @@ def test_testing_stops_at_damaged_data(name, data, weights):
 def test_worker_hands_on_a_bad_image_without_its_traceback(data, weights):
     cut(picture(data, 4, "val"))
     with pytest.raises(InputError) as raised:
-        test(data, weights[SHAPES], "test_dataloader.num_workers=1")
+        evaluate(data, weights, "test_dataloader.num_workers=1")
     assert str(raised.value).startswith(f"{picture(data, 4, 'val')}: ")
     assert "Traceback" not in str(raised.value)
-
-
-def test_objects_that_are_left_out_are_told(data):
-    """mmdet drops them without a word."""
-
-    @with_annotations
-    def damage(content: dict) -> None:
-        changes = [dict(bbox=[0, 0, 0, 9]), dict(bbox=[9, 9, -3, 9]), dict(category_id=99)]
-        changes += [dict(bbox=[150, 100, 60, 60]), dict(image_id=1234)]
-        for entry, change in zip(content["annotations"], changes, strict=False):
-            entry.update(change)
-
-    damage(data)
-    few = ("train_dataloader.dataset.indices=4", "val_dataloader.dataset.indices=2")
-    log = next(train(data, *SHORT, *few).glob("*/*.log")).read_text()
-    for kind in (
-        "objects without extent, dropped on loading",
-        "boxes of negative size",
-        "annotations of unknown categories",
-        "boxes outside the image",
-        "annotations of unknown images",
-    ):
-        assert f"warning: {kind} (2)" in log  # one in each file
-    assert "annotation 3 of" in log
-    assert "category 99" in log
-
-
-# Unusual images.
 
 
 def test_bad_label_map_stops_training(label_maps):
@@ -162,6 +129,7 @@ def test_bad_label_map_stops_training(label_maps):
 
 
 def test_bad_images_are_replaced_and_listed(data):
+    with_annotations(lambda content: content["annotations"][1].update(bbox=[9, 9, -3, 9]))(data)
     bad = [picture(data, number) for number in (2, 5)]
     for path in bad:
         cut(path)
@@ -169,6 +137,7 @@ def test_bad_images_are_replaced_and_listed(data):
     options = ("on_bad_image=skip", "train_dataloader.dataset.filter_cfg=None", *few)
     work_dir = train(data, "train_cfg.max_epochs=2", "train_dataloader.num_workers=1", *options)
     log = next(work_dir.glob("*/*.log")).read_text()
+    assert "warning: boxes of negative size (2)" in log  # one in each file
     assert "2 bad images, others took their place 4 times; see " in log
     for path in bad:
         assert f"  {path}: image file is truncated" in log
@@ -212,7 +181,7 @@ def test_tools_end_with_a_message_and_status_1(tool, data, weights, monkeypatch)
     cut(path)
     forget_visualizers()
     options = ("--work-dir", str(data.parent / "work"), "--cfg-options", f"data_root={data}/")
-    status, errors = tool("test.py", SHAPES, weights[SHAPES], *options)
+    status, errors = tool("test.py", SHAPES, weights, *options)
     assert status == 1
     assert f"\nerror: {path}: image file is truncated" in f"\n{errors}"
     assert "Traceback" not in errors

@@ -1,7 +1,5 @@
 """Misspelt settings, in configs and on the command line."""
 
-from pathlib import Path
-
 import pytest
 
 from lsnet_mm.engine.keys import explain_settings

@@ -18,7 +18,6 @@ from torch.utils.data import Dataset
 from lsnet_mm.engine.nonfinite import image_names
 from lsnet_mm.engine.runner import ExplainingRunner
 from lsnet_mm.errors import InputError
-from tests.engine.bad_data import with_annotations
 from tests.engine.test_run import SHAPES, arguments, forget_visualizers, run_train
 
 STEPS = 6
@@ -120,7 +119,7 @@ def test_iterations_are_skipped_without_a_step(tmp_path):
 
 
 def test_no_more_are_skipped_than_allowed(tmp_path):
-    with pytest.raises(InputError, match="iteration 4 is not finite .* 1 were skipped before"):
+    with pytest.raises(InputError, match=r"iteration 4 is not finite .* 1 were skipped before"):
         run(tmp_path / "work", BAD, skip=1)
 
 
