@@ -23,3 +23,13 @@ class UnsafeFileError(CheckpointError):
             "in the file. If you trust where the file comes from, --trust-checkpoint (in Python "
             "trust_checkpoint=True) loads it all the same"
         )
+
+
+class DataError(InputError):
+    """Data that turns out to be bad in the midst of a run, perhaps in one process of several.
+
+    A data loader's worker hands it on with its whole traceback: the message is without.
+    """
+
+    def __str__(self) -> str:
+        return super().__str__().rpartition(f"{__name__}.{type(self).__name__}: ")[2].rstrip()

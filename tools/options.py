@@ -59,6 +59,13 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def whole_number(text: str) -> int:
+    """Return a whole number of 0 or more."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
+    return int(text)
+
+
 def image_size(text: str) -> tuple[int, int]:
     """Return height and width of a text such as 224 or 800x1344."""
     sides = text.split("x")
@@ -69,12 +76,15 @@ def image_size(text: str) -> tuple[int, int]:
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Print errors that the user can mend as one message, once per machine, and exit with 1."""
-    from lsnet_mm.errors import InputError
+    """Print errors that the user can mend as one message, and exit with 1.
+
+    All processes of a machine meet the same ones, but for those of data: one of them prints.
+    """
+    from lsnet_mm.errors import DataError, InputError
 
     try:
         yield
     except (InputError, FileNotFoundError) as error:
-        if os.environ.get("LOCAL_RANK", "0") == "0":
+        if os.environ.get("LOCAL_RANK", "0") == "0" or isinstance(error, DataError):
             print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

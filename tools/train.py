@@ -2,7 +2,7 @@
 
 import argparse
 
-from options import add_run_options, export_local_rank, user_errors
+from options import add_run_options, export_local_rank, user_errors, whole_number
 
 
 def parse_args() -> argparse.Namespace:
@@ -29,6 +29,13 @@ def parse_args() -> argparse.Namespace:
         "--auto-scale-lr",
         action="store_true",
         help="scale the learning rate to the total batch (auto_scale_lr of the config)",
+    )
+    parser.add_argument(
+        "--skip-nonfinite",
+        type=whole_number,
+        default=0,
+        metavar="N",
+        help="leave out up to N iterations whose loss is not finite, where training would stop",
     )
     return parser.parse_args()
 

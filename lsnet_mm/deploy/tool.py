@@ -13,7 +13,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import load_state_dict
 from torch import Tensor, nn
 
-from lsnet_mm.check.files import UnusableFileError, load_image
+from lsnet_mm.check.files import UnusableFileError, as_rgb, load_image
 from lsnet_mm.datasets.shapes import make_scene
 from lsnet_mm.engine.hooks import CheckpointFitHook
 from lsnet_mm.engine.run import load_config
@@ -108,7 +108,7 @@ def picture(path: str | None, size: tuple[int, int], index: int) -> np.ndarray:
     if path is None:
         return make_scene(size[::-1], 0, "val", index).image
     try:
-        return np.array(load_image(path).convert("RGB").resize(size[::-1]))
+        return np.array(as_rgb(load_image(path)).resize(size[::-1]))
     except UnusableFileError as error:
         raise InputError(f"--samples: {path} {error.problem.what}") from error
 

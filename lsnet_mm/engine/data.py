@@ -69,8 +69,8 @@ def class_misfits(counts: Mapping[str, int], data: str, num_classes: int) -> lis
 
 
 @contextmanager
-def explain_empty_data() -> Iterator[None]:
-    """Put words to what mmengine raises when a data set is left without images.
+def explain_empty_data(loader: Any) -> Iterator[None]:
+    """Put words to what mmengine raises when a loader's data set is left without images.
 
     Raises:
         InputError: In place of numpy's complaint about nothing to concatenate.
@@ -81,8 +81,9 @@ def explain_empty_data() -> Iterator[None]:
         if "need at least one array to concatenate" not in str(error):
             raise
         raise InputError(
-            "a data set has no images to use: its annotation file may name other classes than "
-            "the config (metainfo.classes), or filter_cfg may leave none"
+            f"a data set has no images to use ({', '.join(_paths(loader))}): its files may have "
+            "another suffix (img_suffix), its annotation file may name other classes than the "
+            "config (metainfo.classes), or filter_cfg may leave none"
         ) from error
 
 

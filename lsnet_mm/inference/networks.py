@@ -24,6 +24,7 @@ from lsnet_mm.deploy.metadata import class_names, test_pipeline
 from lsnet_mm.deploy.runtime import FORMATS, load, paste_masks
 from lsnet_mm.deploy.tool import load_model
 from lsnet_mm.engine.run import adapt_config, load_config
+from lsnet_mm.engine.samples import mend_deep_grey
 from lsnet_mm.errors import InputError, UnsafeFileError
 from lsnet_mm.loading import carried_config, trusted
 from lsnet_mm.models.pretrained import read_checkpoint
@@ -80,7 +81,9 @@ class Network(ABC):
         if problems:
             raise InputError(f"{path}: {problems[0].what}")
         try:
-            return self._load(dict(img_path=str(path)))["img"]
+            data = self._load(dict(img_path=str(path)))
+            mend_deep_grey(data, str(path), self._load)
+            return data["img"]
         except (AssertionError, OSError, ValueError) as error:
             raise InputError(f"{path}: {error}") from error
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from lsnet_mm.check.files import as_rgb
 from lsnet_mm.errors import InputError
 from lsnet_mm.loading import guarded_loading
 
@@ -96,7 +97,7 @@ class Predictor:
         if isinstance(image, str | Path):
             return self._network.prepare(self._network.read(image), str(image))
         if isinstance(image, Image.Image):
-            image = np.ascontiguousarray(np.asarray(image.convert("RGB"))[..., ::-1])
+            image = np.ascontiguousarray(np.asarray(as_rgb(image))[..., ::-1])
         if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3:
             what = getattr(image, "shape", type(image).__name__)
             raise InputError(f"{name} must be a file, a PIL image or an array (H, W, 3): {what}")

@@ -26,7 +26,8 @@ SHAPES = str(ROOT / "tests/configs/tiny_retinanet_shapes.py")
 def arguments(config: str, work_dir: Path, *options: str, **others) -> Namespace:
     common = dict(config=config, work_dir=str(work_dir), cfg_options=list(options), launcher="none")
     common["trust_checkpoint"] = False
-    train = dict(resume=None, amp=False, auto_scale_lr=False, compile=None, deterministic=False)
+    train = dict(resume=None, amp=False, auto_scale_lr=False, compile=None)
+    train |= dict(deterministic=False, skip_nonfinite=0)
     test = dict(show=False, show_dir=None, wait_time=0, tta=False, out=None, fold=False)
     return Namespace(**{**common, **train, **test, **others})
 
