@@ -20,11 +20,17 @@ TEXT = DOC.read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 CONFIGS = [block for block in PYTHON if "_base_" in block]
 PROGRAMS = [block for block in PYTHON if "_base_" not in block]
+LIGHT = """
+import sys
+from mmengine.registry import MODELS
+assert all(MODELS.get(name) for name in ("LSConv", "LSConv2d", "LSConvVisionTransformer"))
+assert not {"mmcv", "mmdet", "mmseg", "mmpretrain", "timm"} & set(sys.modules)
+"""
 
 
 def test_programs_print_what_they_say(tmp_path):
-    """One after the other, as they are read."""
-    program = "\n".join(PROGRAMS)
+    """One after the other, as they are read; the first alone imports none of mm's libraries."""
+    program = "\n".join([PROGRAMS[0], LIGHT, *PROGRAMS[1:]])
     run = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
     )

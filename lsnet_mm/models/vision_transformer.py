@@ -7,6 +7,7 @@ from mmcv.cnn.bricks import DropPath
 from mmpretrain.models import VisionTransformer
 from mmpretrain.models.utils import MultiheadAttention, resize_pos_embed
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .ls_conv import LSConv
 
@@ -72,8 +73,13 @@ class LSConvVisionTransformer(VisionTransformer):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Images (N, 3, H, W), normalised, to the outputs of ``out_indices``.
 
-        Each is (N, C) for ``'avg_featmap'``, (N, C, H / patch, W / patch) for ``'featmap'``.
+        With patches of P pixels each is (N, C, ceil(H / P), ceil(W / P)) for ``'featmap'``, and
+        (N, C) for ``'avg_featmap'``. Exported for any size it must be traced with another than
+        ``img_size``, at which positions are not resized.
         """
+        # To whole patches, as patch_embed does itself, but with sizes that exporting can trace.
+        rows, columns = self.patch_embed.projection.stride
+        x = F.pad(x, (0, -x.shape[3] % columns, 0, -x.shape[2] % rows))
         x, size = self.patch_embed(x)
         positions = resize_pos_embed(
             self.pos_embed, self.patch_resolution, size, self.interpolate_mode, num_extra_tokens=0

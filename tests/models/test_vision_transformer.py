@@ -42,6 +42,15 @@ def test_is_a_vit_with_convolutions(final_norm):
 
 
 @torch.no_grad()
+def test_images_are_filled_up_to_whole_patches():
+    model = vit(out_type="featmap")
+    x = torch.randn(1, 3, 37, 30)
+    (got,) = model(x)
+    assert got.shape == (1, 16, 5, 4)
+    torch.testing.assert_close(got, model(nn.functional.pad(x, (0, 2, 0, 3)))[0])
+
+
+@torch.no_grad()
 def test_tokens_keep_their_places_on_maps_of_any_size():
     model = vit(out_type="featmap", out_indices=[0, 1])
     outs = model(torch.randn(1, 3, 40, 72))
@@ -84,10 +93,13 @@ def test_compiles_folds_and_exports(tmp_path):
     graphs = CompileCounterWithBackend("eager")
     torch.testing.assert_close(torch.compile(model, fullgraph=True, backend=graphs)(x)[0], want)
     assert graphs.frame_count == 1
-    runtime = load(export_onnx(model, x, tmp_path / "vit.onnx"), threads=1)
-    y = torch.randn(3, 3, 32, 32)
-    (got,) = runtime(y.numpy())
-    torch.testing.assert_close(torch.from_numpy(got), model(y)[0], rtol=1e-4, atol=1e-4)
+    sample = torch.randn(2, 3, 48, 40)
+    path = export_onnx(model, sample, tmp_path / "vit.onnx", dynamic_size=True)
+    runtime = load(path, threads=1)
+    for size in ((32, 32), (40, 64), (37, 30)):  # a place for each token, others, and filled up
+        y = torch.randn(3, 3, *size)
+        (got,) = runtime(y.numpy())
+        torch.testing.assert_close(torch.from_numpy(got), model(y)[0], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(fold(model)(x)[0], want, rtol=1e-4, atol=1e-4)
     layers = [m for m in model.modules() if isinstance(m, LSConv)]
     assert [type(layer.lkp.cv1) for layer in layers] == [nn.Conv2d] * 2
