@@ -91,19 +91,19 @@ def compare(repeats: int) -> list[dict[str, Any]]:
         repeats: Timings of each.
 
     Returns:
-        Rows of :func:`measure`.
+        What :func:`rows` yields.
 
     Raises:
         InputError: If mmcv here is not compiled.
     """
     if isinstance(mmcv._ext.__spec__.loader, MMCVExtLoader):
         raise InputError(
-            "--mmcv-ops compares with mmcv's compiled ops, and mmcv here has none: build it for this "
-            "torch first (https://mmcv.readthedocs.io/en/latest/get_started/build.html)"
+            "--mmcv-ops compares with mmcv's compiled ops, and mmcv here has none: build it for "
+            "this torch first (https://mmcv.readthedocs.io/en/latest/get_started/build.html)"
         )
     extensions = {"compiled": mmcv._ext, "stand_in": stand_in()}
     torch.manual_seed(0)
-    return [row for name, case in cases().items() for row in measure(name, case, extensions, repeats)]
+    return [row for name, case in cases().items() for row in rows(name, case, extensions, repeats)]
 
 
 def stand_in() -> ModuleType:
@@ -113,7 +113,7 @@ def stand_in() -> ModuleType:
     return module
 
 
-def measure(
+def rows(
     name: str, case: Case, extensions: dict[str, ModuleType], repeats: int
 ) -> Iterator[dict[str, Any]]:
     """Call an op with two extensions.
