@@ -1,4 +1,5 @@
-"""Measure networks side by side, or the LS convolution's operator alone (--ops).
+"""Measure networks side by side, the LS convolution's operator alone (--ops), or the stand-in for
+mmcv's compiled operators beside them (--mmcv-ops).
 
 Everything is timed in turn in one run, medians are printed, and ratios are to the first row.
 """
@@ -25,6 +26,11 @@ def parse_args() -> argparse.Namespace:
         "(default: lsnet_t)",
     )
     parser.add_argument("--ops", action="store_true", help="measure SKA at the networks' shapes")
+    parser.add_argument(
+        "--mmcv-ops",
+        action="store_true",
+        help="measure the stand-in for mmcv's compiled ops beside a compiled mmcv, on the CPU",
+    )
     parser.add_argument("--train", action="store_true", help="a training step, not inference")
     parser.add_argument("--modes", nargs="+", choices=MODES, default=["eager"])
     parser.add_argument(
@@ -76,9 +82,16 @@ def measure(args: argparse.Namespace) -> list[dict]:
 
     if args.threads:
         torch.set_num_threads(args.threads)
-    device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    gpu = torch.cuda.is_available() and not args.mmcv_ops
+    device = torch.device(args.device or ("cuda" if gpu else "cpu"))
     dtype = getattr(torch, args.dtype)
     print(conditions(device, args))
+    if args.mmcv_ops:
+        from lsnet_mm.benchmark import mmcv_ops
+
+        rows = mmcv_ops.compare(args.repeats)
+        print(f"\n{report.table(rows)}", flush=True)
+        return rows
     found = []
     for batch in args.batch:
         for size in args.size:
@@ -151,7 +164,7 @@ def write(args: argparse.Namespace, rows: list[dict]) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     report.write_csv(rows, args.out / "benchmark.csv")
     print(f"\n{args.out / 'benchmark.csv'}")
-    if not args.ops and not args.train:
+    if not args.ops and not args.mmcv_ops and not args.train:
         last = [
             row
             for row in rows

@@ -32,6 +32,7 @@ class Attention(nn.Module):
         super().__init__()
         self.dim = dim
         self.key_dim = key_dim
+        self.scale = key_dim**-0.5  # here, as torch 2.4 compiles it in forward() for each size anew
         self.num_heads = num_heads
         self.resolution = resolution
         keys = key_dim * num_heads
@@ -53,7 +54,7 @@ class Attention(nn.Module):
         )
         bias = self.bias(height, width).to(q.dtype)
         out = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=bias.expand(n, -1, -1, -1), scale=self.key_dim**-0.5
+            q, k, v, attn_mask=bias.expand(n, -1, -1, -1), scale=self.scale
         )
         return self.proj(out.mT.reshape(n, self.dim, height, width))
 
