@@ -158,12 +158,12 @@ def ls_conv2d(
     Args:
         in_channels: Channels in.
         out_channels: Channels out.
-        kernel_size: Of the convolution, as are ``stride`` to ``bias``.
-        stride: See above.
-        padding: See above.
-        dilation: See above.
-        groups: See above.
-        bias: See above; the LS convolution ends in a BatchNorm, which has one.
+        kernel_size: Of the convolution.
+        stride: Of the convolution; the LS convolution is preceded by average pooling.
+        padding: Of the convolution.
+        dilation: Of the convolution.
+        groups: Of the convolution.
+        bias: Of the convolution; the LS convolution ends in a BatchNorm, which has one.
         **options: Of :class:`LSConv`.
 
     Raises:
