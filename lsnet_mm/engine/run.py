@@ -22,8 +22,8 @@ from .data import (
 )
 from .distributed import set_up_launcher
 from .randomness import use_deterministic_algorithms
+from .resumable import ResumableRunner
 from .resume import set_up_resume
-from .runner import ResumableRunner
 from .visualization import draw_predictions
 
 
