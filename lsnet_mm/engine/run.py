@@ -18,8 +18,9 @@ from .data import check_paths, explain_dead_workers, explain_full_disk
 from .distributed import set_up_launcher
 from .keys import check_keys, check_options, explain_settings
 from .randomness import use_deterministic_algorithms
+from .resumable import ResumableRunner
 from .resume import set_up_resume
-from .runner import ExplainingRunner, ResumableRunner
+from .runner import ExplainingRunner
 from .visualization import draw_predictions
 
 

@@ -119,7 +119,8 @@ def test_stopped_in_a_validation_that_no_checkpoint_precedes(whole, shapes_by_cl
 
 def damage(path: Path) -> None:
     data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
+    middle = len(data) // 2
+    data[middle : middle + 4096] = bytes(4096)  # as disks do, more than what pads the tensors
     path.write_bytes(data)
 
 
@@ -134,7 +135,7 @@ def test_a_damaged_checkpoint_is_passed_over(whole, shapes_by_class, tmp_path):
     damage(latest)
     chosen = Run(EPOCHS, shapes_by_class, killed.work_dir, options=options, resume=str(latest))
     assert chosen.finish() == 1
-    assert f"error: {latest} is damaged: wrong checksum of " in chosen.output()
+    assert f"error: {latest} is damaged: " in chosen.output()
     resumed = Run(EPOCHS, shapes_by_class, killed.work_dir, options=options)
     assert resumed.finish() == 0
     assert f"Going on from {one_before}" in resumed.output()
@@ -223,8 +224,8 @@ def test_one_of_two_processes_dies(whole_by_two, shapes_by_class, tmp_path):
         stderr=subprocess.STDOUT,
         timeout=300,
     )
-    assert time.time() - (work_dir / "died_5").stat().st_mtime < 60
     assert done.returncode == 128 + signal.SIGKILL, done.stdout[-3000:]
+    assert time.time() - (work_dir / "died_5").stat().st_mtime < 60
     assert (work_dir / "died_3").exists()
     assert "Going on from " in done.stdout
     assert "error: process 1 was killed by SIGKILL" in done.stdout
