@@ -155,7 +155,7 @@ def test_no_way_runs_a_planted_program(way, run, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["legacy", "tar", "pickle"])
-@pytest.mark.parametrize("way", ["train: --resume FILE", "train: pretrained backbone", "test"])
+@pytest.mark.parametrize("way", ["train: --resume FILE", "test"])
 def test_no_format_runs_a_planted_program(way, kind, run, tmp_path):
     with pytest.raises(CheckpointError, match=r"planted\.pth"):
         WAYS[way](run, run.plant(tmp_path, kind), tmp_path)
@@ -279,8 +279,8 @@ def test_resumed_runs_end_alike(run, tmp_path):
     for trust in (False, True):
         folder = tmp_path / str(trust)
         args = arguments(
-            run.config, folder, "train_cfg.max_iters=4", "randomness.seed=0", resume=str(run.checkpoint),
-            trust_checkpoint=trust,
+            run.config, folder, "train_cfg.max_iters=4", "randomness.seed=0",
+            resume=str(run.checkpoint), trust_checkpoint=trust,
         )  # fmt: skip
         run_train(args)
         ends.append(torch.load(folder / "iter_4.pth", weights_only=False))
