@@ -109,7 +109,7 @@ def _distance_indices(resolution: int) -> Tensor:
 
 
 def resize_table(table: Tensor, resolution: int) -> Tensor:
-    """Resize (heads, S * S) to (heads, R * R); left alone if it is no such table or fits already."""
+    """Resize (heads, S * S) to (heads, R * R); left alone if it is no such table, or fits."""
     if table.layout != torch.strided or table.is_quantized or table.is_nested or table.dim() != 2:
         return table
     side = isqrt(table.shape[1])
