@@ -29,6 +29,17 @@ REACH = 2  # image sides that a polygon may reach: what is farther would take de
 NO_EXTENT = "objects without extent, dropped on loading"
 RARE = 1e-4
 
+# What mmdet drops, or clips to the image, when it reads a file: the rest can be trained on.
+LEFT_OUT = (
+    NO_EXTENT,
+    "boxes of negative size",
+    "boxes outside the image",
+    "annotations of unknown categories",
+    "annotations of unknown images",
+    "polygons that enclose nothing",
+    "classes without images",
+)
+
 Found = tuple[str, str]  # the kind of a problem, and the problem
 
 

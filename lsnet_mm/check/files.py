@@ -219,6 +219,13 @@ def _problems_of(path: str) -> Iterator[None]:
     raise UnusableFileError(problem) from None
 
 
+def as_rgb(image: Image.Image) -> Image.Image:
+    """Return an image in 8-bit RGB; transparency is dropped, 16 bits of grey are scaled down."""
+    if image.mode.startswith("I;16"):  # Pillow would make all but the darkest values white
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image.convert("RGB")
+
+
 def _check_size(image: Image.Image, size: int) -> None:
     """Raise ValueError for an opened image that its file, of ``size`` bytes, cannot hold."""
     width, height = image.size

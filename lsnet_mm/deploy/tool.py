@@ -13,11 +13,12 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import load_state_dict
 from torch import Tensor, nn
 
-from lsnet_mm.check.files import UnusableFileError, load_image
+from lsnet_mm.check.files import UnusableFileError, as_rgb, load_image
 from lsnet_mm.datasets.shapes import make_scene
 from lsnet_mm.engine.hooks import CheckpointFitHook
 from lsnet_mm.engine.run import load_config
 from lsnet_mm.errors import InputError
+from lsnet_mm.loading import guarded
 from lsnet_mm.models.pretrained import read_checkpoint
 
 from .export import export_onnx, export_openvino, export_torch, halve, optional
@@ -36,6 +37,7 @@ PACKAGES = {
 LEAST_TRACED = 320  # pixels: RetinaNet's coarsest map, of stride 128, then has more than one cell
 
 
+@guarded
 def export(args: argparse.Namespace) -> Path:
     """Export as ``tools/export.py``'s arguments say, and return the file.
 
@@ -76,7 +78,7 @@ def export(args: argparse.Namespace) -> Path:
 
 
 def load_model(cfg: Config, checkpoint: str) -> nn.Module:
-    """Build a config's model for inference and load a checkpoint that fits it wholly.
+    """Build a config's model for inference and load a checkpoint that fits it wholly, as data.
 
     Raises:
         CheckpointError: If the file cannot be read or does not fit.
@@ -106,7 +108,7 @@ def picture(path: str | None, size: tuple[int, int], index: int) -> np.ndarray:
     if path is None:
         return make_scene(size[::-1], 0, "val", index).image
     try:
-        return np.array(load_image(path).convert("RGB").resize(size[::-1]))
+        return np.array(as_rgb(load_image(path)).resize(size[::-1]))
     except UnusableFileError as error:
         raise InputError(f"--samples: {path} {error.problem.what}") from error
 

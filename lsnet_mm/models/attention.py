@@ -16,7 +16,7 @@ BIASES_KEPT = 16  # resized biases held per layer in eval: COCO's aspect ratios 
 class Attention(nn.Module):
     """Multi-head self-attention over the H * W positions, (N, dim, H, W) to the same shape.
 
-    The bias is a table per head, indexed by the distance |dy|, |dx| of two tokens on a
+    The bias is a table per head, indexed by the distance ``|dy|``, ``|dx|`` of two tokens on a
     ``resolution`` x ``resolution`` grid. For a map of other than ``resolution ** 2`` tokens, the
     published networks expand the table to a token-by-token matrix and resize that matrix
     bicubically, whatever the map's aspect; their weights were trained so, and it is kept.
@@ -32,6 +32,7 @@ class Attention(nn.Module):
         super().__init__()
         self.dim = dim
         self.key_dim = key_dim
+        self.scale = key_dim**-0.5  # here, as torch 2.4 compiles it in forward() for each size anew
         self.num_heads = num_heads
         self.resolution = resolution
         keys = key_dim * num_heads
@@ -53,7 +54,7 @@ class Attention(nn.Module):
         )
         bias = self.bias(height, width).to(q.dtype)
         out = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=bias.expand(n, -1, -1, -1), scale=self.key_dim**-0.5
+            q, k, v, attn_mask=bias.expand(n, -1, -1, -1), scale=self.scale
         )
         return self.proj(out.mT.reshape(n, self.dim, height, width))
 
@@ -109,7 +110,7 @@ def _distance_indices(resolution: int) -> Tensor:
 
 
 def resize_table(table: Tensor, resolution: int) -> Tensor:
-    """Resize (heads, S * S) to (heads, R * R); left alone if it is no such table, or fits."""
+    """Resize (heads, S * S) to (heads, R * R); what is no such table, or fits, is left alone."""
     if table.layout != torch.strided or table.is_quantized or table.is_nested or table.dim() != 2:
         return table
     side = isqrt(table.shape[1])

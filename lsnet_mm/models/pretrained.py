@@ -1,6 +1,5 @@
 """Pretrained backbones: find the backbone in a checkpoint file and account for every tensor."""
 
-import argparse
 import re
 from collections.abc import Mapping
 from math import isqrt
@@ -13,12 +12,9 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
 from lsnet_mm.errors import CheckpointError
+from lsnet_mm.loading import guarded_loading
 
 from .attention import resize_table
-
-# The published classification files carry the training script's arguments; a Namespace holds
-# plain data, and naming it here lets them pass torch's weights-only reader.
-torch.serialization.add_safe_globals([argparse.Namespace])
 
 INDICES = "attention_bias_idxs"
 TABLE = "attention_biases"
@@ -60,14 +56,16 @@ def load_pretrained(model: nn.Module, filename: str) -> None:
 
 
 def read_checkpoint(filename: str) -> Any:
-    """Read a checkpoint onto the CPU from a path or URL, through mmengine's loaders.
+    """Read a checkpoint onto the CPU from a path or URL, through mmengine's loaders, as data.
 
     Raises:
-        CheckpointError: If the file is damaged, no checkpoint, or cannot be downloaded.
+        CheckpointError: If the file is damaged, no checkpoint, or cannot be downloaded; or as
+            :class:`~lsnet_mm.errors.UnsafeFileError`, if it is more than data.
         FileNotFoundError: If there is no such file.
     """
     try:
-        return CheckpointLoader.load_checkpoint(filename, map_location="cpu", logger="silent")
+        with guarded_loading():
+            return CheckpointLoader.load_checkpoint(filename, map_location="cpu", logger="silent")
     except FileNotFoundError:
         raise FileNotFoundError(f"Pretrained weights not found: {filename}") from None
     except (URLError, TimeoutError, ConnectionError) as error:
@@ -76,6 +74,8 @@ def read_checkpoint(filename: str) -> Any:
             "--cfg-options model.backbone.init_cfg.checkpoint=PATH, or "
             "model.backbone.init_cfg=None to start from random weights"
         ) from error
+    except CheckpointError:
+        raise
     except Exception as error:  # torch's readers raise anything on damaged data
         raise CheckpointError(
             f"{filename} cannot be read as a torch checkpoint: {error or type(error).__name__}"

@@ -96,7 +96,7 @@ def arguments(task: str, folder: Path, **others) -> Namespace:
         config=str(folder / f"{task}.py"), checkpoint=str(folder / "net.pth"), format="onnx",
         out=str(folder / "out/net.onnx"), size=(128, 160), dynamic_size=False, logits=False,
         fp16=False, int8=None, calibration_images=4, samples=None, tolerance=None,
-        cfg_options=None, launcher="none", work_dir=str(folder / "work"),
+        cfg_options=None, launcher="none", work_dir=str(folder / "work"), trust_checkpoint=False,
     )  # fmt: skip
     return Namespace(**{**usual, **others})
 

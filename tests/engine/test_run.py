@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import socket
 from argparse import Namespace
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,9 @@ SHAPES = str(ROOT / "tests/configs/tiny_retinanet_shapes.py")
 
 def arguments(config: str, work_dir: Path, *options: str, **others) -> Namespace:
     common = dict(config=config, work_dir=str(work_dir), cfg_options=list(options), launcher="none")
+    common["trust_checkpoint"] = False
     train = dict(resume=None, amp=False, auto_scale_lr=False, compile=None)
+    train |= dict(deterministic=False, skip_nonfinite=0)
     test = dict(show=False, show_dir=None, wait_time=0, tta=False, out=None, fold=False)
     return Namespace(**{**common, **train, **test, **others})
 
@@ -365,3 +368,10 @@ def test_slurm_variables_are_translated(monkeypatch, tmp_path):
     distributed._export_environment("slurm")
     values = [distributed.os.environ[name] for name in names]
     assert values == ["3", "4", "1", "2", "n3", "29500"]
+
+
+def test_slurm_jobs_say_that_their_port_is_in_use():
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=f"port {port} is in use.*set MASTER_PORT"):
+            distributed._check_port(str(port))

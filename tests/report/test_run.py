@@ -183,3 +183,15 @@ def test_the_tool_tells_of_errors(monkeypatch, capsys):
         runpy.run_path(str(ROOT / "tools/report.py"), run_name="__main__")
     assert stop.value.code == 1
     assert capsys.readouterr().err == "error: work folder not found: none\n"
+
+
+def test_an_image_that_is_damaged_is_named(segmentation_run, shapes_as_ade20k, tmp_path):
+    data = Path(shutil.copytree(shapes_as_ade20k, tmp_path / "data"))
+    path = min((data / "images/validation").iterdir())
+    path.write_bytes(path.read_bytes()[:-500])
+    out = tmp_path / "a.html"
+    page = report(report_arguments(segmentation_run, f"data_root={data}", out=str(out))).read_text()
+    assert f"There are no predictions: {path}: image file is truncated" in page
+    weights = str(segmentation_run / "iter_2.pth")
+    with pytest.raises(InputError, match="image file is truncated"):
+        report(report_arguments(segmentation_run, f"data_root={data}", checkpoint=weights))
