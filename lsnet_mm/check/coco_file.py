@@ -285,8 +285,11 @@ def _annotation_problem(entry: Any, known: References, masks: bool) -> Found | N
     if entry["category_id"] not in known.categories:
         return "annotations of unknown categories", f"category {entry['category_id']}"
     width, height = known.sizes[entry["image_id"]]
-    return _box_problem(entry["bbox"], entry["area"], width, height) or _mask_problem(
-        entry.get("segmentation"), width, height, masks
+    mask = entry.get("segmentation")
+    return (
+        _undecodable(mask, width, height)
+        or _box_problem(entry["bbox"], entry["area"], width, height)
+        or _mask_problem(mask, masks)
     )
 
 
@@ -303,25 +306,33 @@ def _box_problem(box: Any, area: Any, width: int, height: int) -> Found | None:
     return None
 
 
-def _mask_problem(segmentation: Any, width: int, height: int, needed: bool) -> Found | None:
+def _undecodable(segmentation: Any, width: int, height: int) -> Found | None:
+    """Return what a mask has that decoders, which trust it, crash on."""
     if not segmentation:
-        return ("objects without a mask", "has no segmentation") if needed else None
+        return None
     if isinstance(segmentation, dict):
         return _rle_problem(segmentation, width, height)
-    most = REACH * max(width, height)
-    for polygon in segmentation if isinstance(segmentation, list) else [segmentation]:
-        if not isinstance(polygon, list) or len(polygon) < MIN_POLYGON or len(polygon) % 2:
-            count = len(polygon) if isinstance(polygon, list) else "no"
-            return "polygons that enclose nothing", f"a polygon has {count} coordinates"
+    if not isinstance(segmentation, list) or any(not isinstance(p, list) for p in segmentation):
+        return "masks that are no lists of polygons", f"segmentation {str(segmentation)[:40]}"
+    for polygon in segmentation:
         if not _are_numbers(polygon):
             return "polygons that are not finite numbers", f"polygon {listed(polygon, 8)}"
-        if max(map(abs, polygon)) > most:
+        if polygon and max(map(abs, polygon)) > REACH * max(width, height):
             return "polygons far outside the image", f"polygon {listed(polygon, 8)}"
     return None
 
 
+def _mask_problem(segmentation: Any, needed: bool) -> Found | None:
+    if not segmentation:
+        return ("objects without a mask", "has no segmentation") if needed else None
+    for polygon in segmentation if isinstance(segmentation, list) else ():
+        if len(polygon) < MIN_POLYGON or len(polygon) % 2:
+            return "polygons that enclose nothing", f"a polygon has {len(polygon)} coordinates"
+    return None
+
+
 def _rle_problem(rle: dict, width: int, height: int) -> Found | None:
-    """Return what is wrong with an RLE: decoders trust it, and crash."""
+    """Return what is wrong with an RLE."""
     counts, size = rle.get("counts"), rle.get("size")
     if size != [height, width]:
         what = f"height and width {size}, of the image {[height, width]}"
