@@ -13,6 +13,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from lsnet_mm.errors import InputError
 
@@ -29,8 +30,9 @@ class NonFiniteLossHook(Hook):
     must be read before the backward pass, so that the GPU idles until that is launched.
 
     Args:
-        skip: How many iterations may be left out, without a step of the optimizer. Where gradients
-            are accumulated, those gathered since the last step are dropped too.
+        skip: How many iterations may be left out, without a step of the optimizer, and with
+            BatchNorm's statistics as they were before. Where gradients are accumulated, those
+            gathered since the last step are dropped too.
     """
 
     priority = "HIGHEST"  # before losses are logged
@@ -44,17 +46,26 @@ class NonFiniteLossHook(Hook):
         """Look at every loss that is about to be used."""
         wrapper = runner.optim_wrapper
         update = wrapper.update_params
+        norms = [module for module in runner.model.modules() if isinstance(module, _BatchNorm)]
+        self._statistics = [buffer for norm in norms for buffer in norm.buffers()]
+        self._kept = [buffer.clone() for buffer in self._statistics]
 
         def checked_update(loss: Tensor, *args: Any, **kwargs: Any) -> None:
             self._flag = (~torch.isfinite(loss.detach())).int()
             all_reduce(self._flag, "max")
             if self.skip and self._flag.item():
+                torch._foreach_copy_(self._statistics, self._kept)
                 wrapper.zero_grad()
                 wrapper._inner_count += 1  # as a backward pass does: accumulation counts on it
             else:
                 update(loss, *args, **kwargs)
 
         wrapper.update_params = checked_update
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Keep BatchNorm's statistics, which a forward pass of NaN would spoil for good."""
+        if self.skip:
+            torch._foreach_copy_(self._kept, self._statistics)
 
     def after_train_iter(
         self,

@@ -43,7 +43,8 @@ def guard(dataset: Dataset, bad_images: Path | None) -> None:
 
 def _leaves(dataset: Dataset) -> Iterator[BaseDataset]:
     """Yield the data sets that wrap no others."""
-    inner = [getattr(dataset, "dataset", None), *(getattr(dataset, "datasets", None) or ())]
+    inner = [getattr(dataset, name, None) for name in ("dataset", "_dataset")]
+    inner += getattr(dataset, "datasets", None) or ()
     wrapped = [item for item in inner if isinstance(item, Dataset)]
     for item in wrapped:
         yield from _leaves(item)
@@ -91,7 +92,8 @@ class GuardedPipeline(Compose):
         raise DataError(f"{IN_A_ROW} images in a row cannot be used, see {self.bad_images}")
 
     def _transformed(self, data: dict[str, Any]) -> dict[str, Any] | None:
-        image, label_map = data.get("img_path"), data.get("seg_map_path")
+        paths = data.get("img_path"), data.get("seg_map_path")
+        image, label_map = (path if isinstance(path, str) else None for path in paths)
         checks = [self._check_image, self._check_label_map]
         for transform in self.transforms:
             try:
@@ -170,7 +172,8 @@ def _explain(image: str, label_map: str | None, transform: Any, error: Exception
     for path in (image, label_map):
         if path and "://" not in path and (what := _damage(path)):
             return f"{path}: {what}"
-    return f"{image}: {type(transform).__name__} fails on it: {str(error).strip() or repr(error)}"
+    what = str(error).strip() or repr(error)
+    return f"{image or 'an image'}: {type(transform).__name__} fails on it: {what}"
 
 
 def _damage(path: str) -> str:

@@ -113,6 +113,15 @@ def test_testing_stops_at_damaged_data(name, data, weights):
         assert word in str(raised.value)
 
 
+def test_checkpoint_of_another_task_is_refused(data, tmp_path):
+    cfg = Config.fromfile(SEGMENTATION)
+    init_default_scope(cfg.default_scope)
+    path = tmp_path / "segmentor.pth"
+    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), path)
+    with pytest.raises(InputError, match=r"the checkpoint is not one of this RetinaNet: .*first: "):
+        evaluate(data, str(path))
+
+
 def test_worker_hands_on_a_bad_image_without_its_traceback(data, weights):
     cut(picture(data, 4, "val"))
     with pytest.raises(InputError) as raised:

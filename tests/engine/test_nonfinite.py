@@ -45,8 +45,10 @@ class Product(BaseModel):
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))
+        self.norm = nn.BatchNorm1d(1, affine=False)  # sees the numbers, and is of no use
 
     def forward(self, inputs: list[Tensor], data_samples: list, mode: str) -> dict[str, Tensor]:
+        self.norm(torch.stack(inputs).reshape(1, 1, 1).expand(1, 1, 4))
         product = self.weight * torch.stack(inputs)
         return dict(loss_product=product, loss_other=0 * self.weight.sum(), accuracy=product.max())
 
@@ -110,6 +112,11 @@ def test_iterations_are_skipped_without_a_step(tmp_path):
     # The gradients of all other numbers: 1 + 2 + 5 + 6.
     assert runner.model.weight.item() == -14
     assert runner.iter == STEPS
+    mean = 0.0
+    for number in (1, 2, 5, 6):
+        mean = 0.9 * mean + 0.1 * number
+    assert runner.model.norm.running_mean.item() == pytest.approx(mean)
+    assert runner.model.norm.num_batches_tracked == 4
     log = log_of(tmp_path / "work")
     assert "2 iterations were skipped as their loss was not finite" in log
     assert " nan" not in log.replace(
