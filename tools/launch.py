@@ -7,6 +7,7 @@ checkpoint.
 """
 
 import os
+import signal
 import socket
 import sys
 
@@ -96,7 +97,10 @@ def main(processes: str, *command: str) -> int:
     try:
         torchrun([*options, f"--nproc_per_node={processes}", *command])
     except ChildFailedError as error:
-        return max(_tell(rank, failure) for rank, failure in error.failures.items())
+        ended = {rank: f for rank, f in error.failures.items() if f.exitcode == -signal.SIGTERM}
+        # Those that torchrun has ended itself are no cause.
+        causes = {rank: f for rank, f in error.failures.items() if rank not in ended} or ended
+        return max(_tell(rank, failure) for rank, failure in causes.items())
     except SignalException as stopped:  # by the user or a scheduler; torchrun passed it on
         return 128 + stopped.sigval
     return 0

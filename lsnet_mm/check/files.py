@@ -138,7 +138,7 @@ def _records(
     if min(workers, len(chunks)) <= 1:
         yield from map(work, chunks)
         return
-    pool = ProcessPoolExecutor(min(workers, len(chunks)), initializer=_end_on_interrupt)
+    pool = ProcessPoolExecutor(min(workers, len(chunks)), initializer=_ignore_interrupt)
     try:
         waiting = deque()
         for chunk in chunks:
@@ -152,15 +152,17 @@ def _records(
             "a worker process was killed, perhaps for want of memory: try fewer --workers"
         ) from error
     except KeyboardInterrupt:
-        for worker in active_children():  # one that has just started may not heed the signal yet
+        for worker in active_children():
             worker.kill()
         raise
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _end_on_interrupt() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # without a traceback, even while a read hangs
+def _ignore_interrupt() -> None:
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # the main process ends its workers, hanging or not
 
 
 def _inspect_chunk(inspect: Callable[[Any], FileRecord], items: Sequence[Any]) -> list[FileRecord]:

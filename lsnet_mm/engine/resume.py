@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 
-from lsnet_mm.errors import CheckpointError, InputError
+from lsnet_mm.errors import CheckpointError, InputError, UnsafeFileError
 
 from .checkpoints import INTERRUPTED, POINTER
 
@@ -76,12 +76,15 @@ def _latest(work_dir: str, notes: list[str]) -> str | None:
     """The newest checkpoint that is good, with notes on those before it; None for a new run.
 
     Raises:
-        InputError: If there are checkpoints, but all are damaged.
+        InputError: If there are checkpoints, but all are damaged; or as UnsafeFileError, if one is
+            more than data.
     """
     candidates = _candidates(work_dir)
     for path in candidates:
         try:
             check_checkpoint(path)
+        except UnsafeFileError:  # nothing that a run writes: not to be passed over
+            raise
         except InputError as error:
             notes.append(str(error))
         else:

@@ -57,7 +57,7 @@ class ExplainingRunner(Runner):
             loader = loop.dataloader
             raise InputError(
                 f"train_dataloader gives no batch: its {len(loader.dataset)} images do not fill "
-                f"one of {loader.batch_size}, and drop_last leaves out the rest: set "
+                f"one of {loader.batch_sampler.batch_size}, and drop_last leaves out the rest: set "
                 "train_dataloader.batch_size lower, or train_dataloader.drop_last=False"
             )
         return loop

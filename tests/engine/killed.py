@@ -58,6 +58,7 @@ class Run(processes.Process):
         self.work_dir, self.doom, self.environment = work_dir, doom, environment or {}
         self.log = work_dir.with_suffix(".log")
         defaults = dict(launcher="none", resume="auto", amp=False, auto_scale_lr=False)
+        defaults |= dict(trust_checkpoint=False, skip_nonfinite=0)
         self.arguments = Namespace(
             config=str(ROOT / "tests/configs" / config),
             work_dir=str(work_dir),
