@@ -160,9 +160,7 @@ def _records(
 
 
 def _ignore_interrupt() -> None:
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # the main process ends them
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends them
 
 
 def _inspect_chunk(inspect: Callable[[Any], FileRecord], items: Sequence[Any]) -> list[FileRecord]:
