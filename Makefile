@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo demo-segmentation demo-classification test browser lint clean
+.PHONY: install demo demo-segmentation demo-classification test browser lint docs docs-serve clean
 
 install: $(STAMP)
 
@@ -36,5 +36,13 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# All pages anew, as warnings come only with what is read. The tests build them too.
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -q -E -W --keep-going -d build/doctrees docs site
+	@echo "Pages: $(CURDIR)/site/index.html"
+
+docs-serve: docs
+	$(BIN)/python -m http.server --directory site
+
 clean:
-	rm -rf $(VENV) work_dirs data/shapes data/shapes_ade20k data/shapes_imagenet
+	rm -rf $(VENV) build site work_dirs data/shapes data/shapes_ade20k data/shapes_imagenet

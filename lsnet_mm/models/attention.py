@@ -14,7 +14,7 @@ BIASES_KEPT = 16  # resized biases held per layer in eval: COCO's aspect ratios 
 class Attention(nn.Module):
     """Multi-head self-attention over the H * W positions, (N, dim, H, W) to the same shape.
 
-    The bias is a table per head, indexed by the distance |dy|, |dx| of two tokens on a
+    The bias is a table per head, indexed by the distance ``|dy|``, ``|dx|`` of two tokens on a
     ``resolution`` x ``resolution`` grid. For a map of other than ``resolution ** 2`` tokens, the
     published networks expand the table to a token-by-token matrix and resize that matrix
     bicubically, whatever the map's aspect; their weights were trained so, and it is kept.

@@ -58,7 +58,8 @@ class LSNet(BaseModule):
     State-dict keys are the published ones, so published files load without conversion. With
     ``init_cfg=dict(type='Pretrained', checkpoint=...)`` it takes the published classification
     files, mmpretrain checkpoints of this package and whole detectors or segmentors (their
-    ``backbone.``); a file that does not fit raises :class:`CheckpointError`.
+    ``backbone.``); a file that does not fit raises
+    :class:`~lsnet_mm.errors.CheckpointError`.
 
     Args:
         arch: ``'t'``, ``'s'``, ``'b'``, or a dict with ``channels`` and ``depths``, four each.
