@@ -1,6 +1,7 @@
 """What ``tools/export.py`` does once its arguments are parsed."""
 
 import argparse
+import copy
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -86,7 +87,8 @@ def load_model(cfg: Config, checkpoint: str) -> nn.Module:
     if "://" not in checkpoint and not Path(checkpoint).is_file():
         raise InputError(f"checkpoint not found: {checkpoint}")
     init_default_scope(cfg.default_scope)
-    model = revert_sync_batchnorm(MODELS.build(cfg.model))
+    # A copy, as mmpretrain's batch augmentation changes its config: it could not be built again.
+    model = revert_sync_batchnorm(MODELS.build(copy.deepcopy(cfg.model)))
     content = read_checkpoint(checkpoint)
     fit = CheckpointFitHook(filename=checkpoint)
     fit.after_load_checkpoint(SimpleNamespace(model=model), content)
