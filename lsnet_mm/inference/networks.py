@@ -286,9 +286,15 @@ def open_network(
             f"its config ({', '.join(CHECKPOINTS)}) or an exported file ({', '.join(FORMATS)})"
         )
     _refuse_beside(path, checkpoint=checkpoint)
+    chosen = _device(device)
     with carried_config(path):
-        cfg, classes = _own_config(path, cfg_options)
-        return CheckpointNetwork(cfg, str(path), classes, _device(device))
+        try:
+            cfg, classes = _own_config(path, cfg_options)
+            return CheckpointNetwork(cfg, str(path), classes, chosen)
+        except Exception as error:  # what it says may be anything
+            if isinstance(error, InputError) and str(path) in str(error):
+                raise
+            raise InputError(f"{path}: the config that it holds cannot be used: {error}") from error
 
 
 def _refuse_beside(path: Path, **others: Any) -> None:

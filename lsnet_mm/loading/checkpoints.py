@@ -35,15 +35,6 @@ from .guards import replace, trusted, trusting
 
 # What torch says of what a file needs beyond the allow-list, in the words of its versions.
 REFUSED = re.compile(r"GLOBAL (?P<name>\S+)|(?:but got|unrecognized function) (?P<what>.+)")
-DAMAGED = (
-    pickle.UnpicklingError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    TypeError,
-    ValueError,
-)
 SCRIPT = "TorchScript, which is a program"
 STATISTICS = ("current", "max", "mean", "min")  # HistoryBuffer's own
 NUMBERS = "?bBhHiIlLqQefdSU"  # numpy's codes of plain types: no objects
@@ -156,15 +147,24 @@ class DataUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """Return what a file names, if it is in the allow-list."""
+        if (module, name) == ("torch.storage", "_load_from_bytes"):
+            return self._load_storage
         try:
             return PICKLED[f"{module}.{name}"]
         except KeyError:
             raise UnsafeFileError(self._name, f"{module}.{name}") from None
 
+    def _load_storage(self, data: bytes) -> Any:
+        """A tensor's numbers, which a pickle holds as a file of torch within."""
+        return torch.load(Part(data, self._name), map_location="cpu")
 
-def _storage(data: bytes) -> Any:
-    """A tensor's numbers, which a pickle holds as a file of torch within."""
-    return torch.load(io.BytesIO(data), map_location="cpu")
+
+class Part(io.BytesIO):
+    """A file within another; ``name`` is the other's, for errors."""
+
+    def __init__(self, data: bytes, name: str) -> None:
+        super().__init__(data)
+        self.name = name
 
 
 PICKLED = {
@@ -177,7 +177,6 @@ PICKLED = {
     "collections.OrderedDict": OrderedDict,
     "torch.Size": torch.Size,
     "torch._utils._rebuild_tensor_v2": torch._utils._rebuild_tensor_v2,
-    "torch.storage._load_from_bytes": _storage,
     **{f"{entry.__module__}.{entry.__qualname__}": entry for entry in ALLOWED},
 }
 
@@ -199,16 +198,14 @@ def _explained(name: str) -> Iterator[None]:
     """Tell what is unsafe from what is damaged, both by the file's name."""
     try:
         yield
-    except CheckpointError:
+    except (CheckpointError, FileNotFoundError):
         raise
-    except (RuntimeError, *DAMAGED) as error:
+    except Exception as error:  # torch's readers raise anything on damaged data
         text = str(error)
         if "TorchScript" in text:
             raise UnsafeFileError(name, SCRIPT) from None
         if found := REFUSED.search(text):
             raise UnsafeFileError(name, found["what"] or _whole_name(found["name"])) from None
-        if isinstance(error, RuntimeError) and "PytorchStreamReader" not in text:
-            raise
         reason = text.split("WeightsUnpickler error:")[-1].strip().partition("\n")[0]
         raise CheckpointError(
             f"{name} cannot be read as a torch checkpoint: {reason or type(error).__name__}"

@@ -15,7 +15,7 @@ import torch
 
 import lsnet_mm  # noqa: F401  makes mmcv.ops importable
 
-from .engine import BATCH, Finding, Target, minimise, run_cases
+from .engine import BATCH, Finding, Target, limit_memory, minimise, run_cases
 from .targets import TARGETS
 
 
@@ -40,6 +40,7 @@ def main() -> None:
         if args.case:
             _run_alone(next(iter(targets.values())), args.case, args.out)
             return
+        limit_memory()  # making a case may take as much as reading it
         _fuzz(targets, args)
 
 

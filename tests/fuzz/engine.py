@@ -23,7 +23,7 @@ from lsnet_mm.errors import InputError
 CHANGES = (0, 1, 1, 1, 2, 2, 3, 5)  # how many a case may have
 PATIENCE = 20  # seconds that a case may take
 GROWTH = 1 << 30  # bytes that a case may add to the memory in use
-ADDRESSES = 8 << 30  # bytes of address space that a batch may add: no case takes the machine
+ADDRESSES = 4 << 30  # bytes of address space that may be added: no case takes the machine
 BATCH = 250  # cases of one child process
 
 
@@ -150,9 +150,7 @@ def _work(target: Target, cases: list[str], answers: Connection) -> None:
     silence = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(silence, stream)
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    most = pages * resource.getpagesize() + ADDRESSES
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    limit_memory()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     path = target.folder / f"case{os.getpid()}"
     for case in cases:
@@ -160,6 +158,13 @@ def _work(target: Target, cases: list[str], answers: Connection) -> None:
         before = _peak()
         answers.send(_ending(target, path, before))
     path.unlink()
+
+
+def limit_memory() -> None:
+    """Let this process add no more than ``ADDRESSES`` to what it has."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + ADDRESSES, hard))
 
 
 def _peak() -> int:
