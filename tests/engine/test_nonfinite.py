@@ -147,6 +147,8 @@ def test_accumulated_gradients_are_dropped_with_a_skipped_iteration(kind, tmp_pa
 
 def process(rank: int, folder: str) -> None:
     """One of two processes; the numbers of the second are bad."""
+    for registry, kind in ((DATASETS, Numbers), (MODELS, Product)):
+        registry.register_module(module=kind, force=True)
     os.environ.update(RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1")
     loader = dict(
         dataset=dict(type="Numbers", bad=(2, 3), only_rank=1),
@@ -172,7 +174,7 @@ def process(rank: int, folder: str) -> None:
 
 def test_processes_agree(tmp_path):
     """Three batches each: the first of one and the second of the other are 1 2, 3 and NaN, 5 6."""
-    torch.multiprocessing.start_processes(process, (str(tmp_path),), nprocs=2, start_method="fork")
+    torch.multiprocessing.spawn(process, (str(tmp_path),), nprocs=2)
     weights = [(tmp_path / f"weight_{rank}.txt").read_text() for rank in (0, 1)]
     assert weights == [str(-(1 + 2) / 2 - (5 + 6) / 2)] * 2
     found = json.loads((tmp_path / "skipped" / "nonfinite_iter_2.json").read_text())
