@@ -147,6 +147,8 @@ def test_accumulated_gradients_are_dropped_with_a_skipped_iteration(kind, tmp_pa
 
 def process(rank: int, folder: str) -> None:
     """One of two processes; the numbers of the second are bad."""
+    for registry, kind in ((DATASETS, Numbers), (MODELS, Product)):
+        registry.register_module(module=kind, force=True)
     os.environ.update(RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1")
     loader = dict(
         dataset=dict(type="Numbers", bad=(2, 3), only_rank=1),
