@@ -187,7 +187,7 @@ def _load(load: Callable[..., Any], f: Any, *args: Any, **options: Any) -> Any:
     if trusted():
         with _explained(name):
             return load(f, *args, **{**options, "weights_only": False})
-    if _is_tar(f):  # of torch before 0.2; its reader is not bound to any allow-list
+    if _is_tar(f):  # of torch's first versions; their reader is not bound by an allow-list
         raise UnsafeFileError(name, "torch's reader of tar archives")
     with _explained(name), _only(ALLOWED):
         return load(f, *args, **{**options, "weights_only": True})

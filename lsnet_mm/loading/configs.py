@@ -23,7 +23,7 @@ from .guards import replace, trusted
 
 # Packages whose import and registries a carried config may ask for.
 PACKAGES = ("lsnet_mm", "mmcv", "mmdet", "mmengine", "mmpretrain", "mmseg")
-MODULE = re.compile(rf"({'|'.join(PACKAGES)})(\.\w+)*")
+MODULE = re.compile(rf"({'|'.join(PACKAGES)}|torch\.nn)(\.\w+)*")
 TYPE = re.compile(r"[A-Za-z]\w*")
 
 # Where the classes live that it may build. Left out are those that run, import or unpickle what
@@ -77,7 +77,7 @@ def config_of_text(_: Callable[..., Any], cfg_str: str, file_format: str) -> Con
         if isinstance(error, UnsafeFileError):
             raise
         raise _refusal(f"more than data ({error})") from error
-    check_names(cfg)
+    _check_types(cfg.get("model"))
     for name in _imports(cfg):
         try:
             import_module(name)
@@ -132,26 +132,23 @@ def _imports(cfg: dict[str, Any]) -> list[str]:
     return names
 
 
-def check_names(node: Any) -> None:
-    """Check that no ``type`` or scope in a carried config names what could run.
+def _check_types(node: Any) -> None:
+    """Check that a model's types are names: mmcv evaluates one as an expression, that of an NMS.
 
     Raises:
-        UnsafeFileError: If one does. Some of mm's functions evaluate the name they are given.
+        UnsafeFileError: If one is not.
     """
     if isinstance(node, dict):
-        for key, value in node.items():
-            if key == "type" and isinstance(value, str) and not _may_be_type(value):
-                raise _refusal(f"the type {value!r}")
-            if key in ("default_scope", "_scope_") and value not in (None, *PACKAGES):
-                raise _refusal(f"the scope {value!r}")
-            check_names(value)
-    elif isinstance(node, list | tuple):
+        if not _may_be_type(node.get("type", "None")):
+            raise _refusal(f"the type {node['type']!r}")
+        node = list(node.values())
+    if isinstance(node, list | tuple):
         for value in node:
-            check_names(value)
+            _check_types(value)
 
 
-def _may_be_type(name: str) -> bool:
-    return bool(TYPE.fullmatch(name) or MODULE.fullmatch(name))
+def _may_be_type(name: Any) -> bool:
+    return isinstance(name, str) and bool(TYPE.fullmatch(name) or MODULE.fullmatch(name))
 
 
 @contextmanager
@@ -162,6 +159,7 @@ def carried_config(file: str | Path) -> Iterator[None]:
     their own would be refused.
     """
     replace(Registry, "get", _known_type, lambda: _is_building() and not _looking_up.get())
+    replace(Registry, "switch_scope_and_registry", _known_scope, _is_building)
     replace(registry, "get_object_from_string", _known_object, _is_building)
     replace(Config, "fromfile", _refuse_config_file, _is_building)
     token = _carrier.set("" if trusted() else str(file))
@@ -184,7 +182,7 @@ def _refusal(needs: str) -> UnsafeFileError:
 
 
 def _known_type(get: Callable[..., Any], registry: Registry, key: str) -> Any:
-    if not isinstance(key, str) or not _may_be_type(key):
+    if not _may_be_type(key):
         raise _refusal(f"the type {key!r}")
     token = _looking_up.set(True)
     try:
@@ -197,6 +195,12 @@ def _known_type(get: Callable[..., Any], registry: Registry, key: str) -> Any:
     if found is None or data_set or (_is_known(module) and not function):
         return found
     raise _refusal(f"the type {key!r} of {module}")
+
+
+def _known_scope(switch: Callable[..., Any], registry: Registry, scope: str | None) -> Any:
+    if scope not in (None, *PACKAGES):  # its registry would be imported
+        raise _refusal(f"the scope {scope!r}")
+    return switch(registry, scope)
 
 
 def _known_object(get: Callable[..., Any], name: str) -> Any:

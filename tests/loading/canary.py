@@ -33,7 +33,7 @@ def write_legacy(path: Path, content: Any) -> None:
 
 
 def write_tar(path: Path, content: Any) -> None:
-    """As torch wrote before 0.2: its reader unpickles the member ``storages`` first."""
+    """As torch's first versions wrote: the reader unpickles the member ``storages`` first."""
     with tarfile.open(path, "w") as archive:
         for name in ("storages", "tensors", "pickle"):
             data = pickle.dumps(content)

@@ -1,17 +1,20 @@
 """Configs that checkpoints and exported files carry: read and built as data."""
 
+import json
 import pickle
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
 from lsnet_mm.deploy import export_onnx
+from lsnet_mm.deploy.export import METADATA
 from lsnet_mm.errors import InputError, UnsafeFileError
 from lsnet_mm.inference import Predictor
 from lsnet_mm.loading import carried_config, guarded_loading
@@ -93,10 +96,9 @@ def test_programs_are_refused(program, canary, tmp_path):
         ("a: open = 1", "it needs to run 'a: open = 1'"),
         ("custom_imports = dict(imports=['os'])", "it needs the module 'os'"),
         ("model = dict(type='subprocess.call')", "it needs the type 'subprocess.call'"),
-        ("nms = dict(type='exit()')", "it needs the type 'exit()'"),
-        ("nms = [dict(a=(dict(type='a b'),))]", "it needs the type 'a b'"),
-        ("default_scope = 'planted'", "it needs the scope 'planted'"),
-        ("model = dict(_scope_='planted')", "it needs the scope 'planted'"),
+        ("model = dict(test_cfg=dict(nms=dict(type='exit()')))", "it needs the type 'exit()'"),
+        ("model = dict(a=[dict(b=(dict(type='a b'),))])", "it needs the type 'a b'"),
+        ("model = dict(type=1)", "it needs the type 1"),
     ],
 )
 def test_what_is_refused_is_named(text, needs, canary):
@@ -159,6 +161,7 @@ def test_a_checkpoint_is_used_with_its_config(classifier, tmp_path):
             dict(model__neck=dict(type="mmdet.apis.init_detector", config="{config}")),
             "the type 'mmdet.apis.init_detector' of mmdet.apis",
         ),
+        (dict(model__neck=dict(_scope_="planted")), "the scope 'planted'"),
         (dict(model__neck=dict(type="HuggingFaceClassifier", model_name="a")), "of mmpretrain"),
         (
             dict(test_dataloader__dataset__pipeline__1=dict(type="torchvision/Lambda", lambd="a")),
@@ -201,21 +204,34 @@ def test_a_config_that_the_user_chose_is_free(classifier, canary, tmp_path):
     assert canary.exists()
 
 
-@pytest.mark.parametrize("step", ["load", "resize"])
-def test_exported_files_name_no_functions(step, canary, tmp_path):
-    call = dict(type="subprocess.call", args=["touch", str(canary)])
-    how = dict(load=dict(type="LoadImageFromFile"), resize=[]) | (
-        {"load": call} if step == "load" else {"resize": [call]}
-    )
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("exported") / "a.onnx"
+    return export_onnx(torch.nn.Conv2d(3, 1, 1), torch.zeros(1, 3, 8, 8), path)
+
+
+@pytest.mark.parametrize(
+    ("load", "resize", "needs"),
+    [
+        (dict(type="subprocess.call", args="{call}"), [], "the type 'subprocess.call'"),
+        ({}, [dict(type="subprocess.call", args="{call}")], "the type 'subprocess.call'"),
+        (dict(_scope_="planted"), [], "the scope 'planted'"),
+    ],
+)
+def test_exported_files_name_no_functions(load, resize, needs, exported, canary, tmp_path):
+    how = dict(load=dict(type="LoadImageFromFile") | load, resize=resize)
     metadata = dict(
         task="classification", outputs=["scores"], classes=[], palette=[], preprocess=how
     )
-    path = tmp_path / "a.onnx"
-    export_onnx(torch.nn.Conv2d(3, 1, 1), torch.zeros(1, 3, 8, 8), path, metadata=metadata)
-    with pytest.raises(UnsafeFileError, match=r"a\.onnx.* it needs the type 'subprocess.call'"):
+    text = json.dumps(metadata).replace('"{call}"', json.dumps(["touch", str(canary)]))
+    graph = onnx.load(exported)
+    onnx.helper.set_model_props(graph, {METADATA: text})
+    onnx.save(graph, path := tmp_path / "a.onnx")
+    with pytest.raises(UnsafeFileError) as raised:
         Predictor(path)
+    assert f"the config in {path} was not loaded: it needs {needs}, " in str(raised.value)
     assert not canary.exists()
-    with pytest.raises((TypeError, KeyError)):  # a number is no transform
+    with pytest.raises((TypeError, KeyError)):  # what comes of it is no transform
         Predictor(path, trust_checkpoint=True)
     assert canary.exists()
 
