@@ -19,7 +19,7 @@ from lsnet_mm.datasets.shapes import make_scene
 from lsnet_mm.deploy.tool import export
 from lsnet_mm.inference import Predictor
 from lsnet_mm.models import LSNet
-from tests.conftest import ROOT
+from tests.conftest import ROOT, exports
 from tests.deploy.test_tool import arguments
 
 PAGES = {path.name: path.read_text() for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))}
@@ -114,6 +114,7 @@ def test_config_examples_build_and_run(page, part, tmp_path):
         model(torch.rand(1, 3, 64, 96), mode="tensor")
 
 
+@exports
 def test_plain_onnxruntime_detects_what_torch_detects(tmp_path):
     """deployment.md's code, in a process without torch, against the checkpoint's own pipeline."""
     args = arguments("det", tmp_path, size=(160, 224))
