@@ -23,7 +23,7 @@ from .rewrite import rewrite
 
 METADATA = "lsnet_mm"  # the one entry, a JSON text, under which a file keeps its metadata
 INPUTS = ("images", "size", "scale")  # the latter two of detectors
-OLDEST_TORCH = (2, 6)  # older ones cannot be told which axes are free
+OLDEST_TORCH = (2, 7)  # in older ones free axes have no names, or cannot be told at all
 
 
 def export_onnx(
@@ -129,6 +129,7 @@ def export_torch(
             rewrite(model, inputs, fixed_size=not dynamic_size),
             inputs,
             dynamic_shapes=(free, *[None] * (len(inputs) - 1)),
+            strict=False,  # the default of later torch
         )
         extra = {METADATA: json.dumps(metadata)} if metadata is not None else {}
         torch.export.save(program, path, extra_files=extra)
