@@ -229,6 +229,8 @@ def test_one_of_two_processes_dies(whole_by_two, shapes_by_class, tmp_path):
     assert (work_dir / "died_3").exists()
     assert "Going on from " in done.stdout
     assert "error: process 1 was killed by SIGKILL" in done.stdout
+    assert "error: process 0 has lost another" in done.stdout
+    assert "Traceback" not in done.stdout
     assert run_ranks(EPOCHS, shapes_by_class, [work_dir] * 2) == [0, 0]
     assert not differences(outcome(work_dir), whole_by_two)
 
