@@ -138,11 +138,12 @@ def _records(
     if min(workers, len(chunks)) <= 1:
         yield from map(work, chunks)
         return
-    pool = ProcessPoolExecutor(min(workers, len(chunks)), initializer=_ignore_interrupt)
+    pool = ProcessPoolExecutor(min(workers, len(chunks)))
     try:
         waiting = deque()
         for chunk in chunks:
-            waiting.append(pool.submit(work, chunk))
+            with _interrupts_held():
+                waiting.append(pool.submit(work, chunk))
             if len(waiting) > AHEAD * workers:
                 yield waiting.popleft().result()
         while waiting:
@@ -159,8 +160,14 @@ def _records(
         pool.shutdown(cancel_futures=True)
 
 
-def _ignore_interrupt() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends them
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Let Ctrl-C wait, as Python may lose it while it forks, and keep it from the new processes."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _inspect_chunk(inspect: Callable[[Any], FileRecord], items: Sequence[Any]) -> list[FileRecord]:
