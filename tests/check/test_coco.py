@@ -71,6 +71,12 @@ NO_LISTS = "masks that are no lists of polygons"
         (first(bbox=[10, 10, 5]), "boxes that are not four finite numbers", "[10, 10, 5]"),
         (first(bbox="none"), "boxes that are not four finite numbers", "none"),
         (first(area="large"), "boxes that are not four finite numbers", "area large"),
+        (  # which would be dropped, but not before mmdet has failed on the box
+            first(bbox=[0, 0, "8", 9], category_id=99),
+            "boxes that are not four finite numbers",
+            "'8'",
+        ),
+        (first(bbox=[9, 3, 11, 10**19]), "boxes far outside the image", "[9, 3, 11, 1000"),
         (first(bbox=[150, 10, 12, 5]), "boxes outside the image", "image 160x120"),
         (first(bbox=[10, -2, 5, 5]), "boxes outside the image", "[10, -2, 5, 5]"),
         (first(bbox=[10, 100, 5, 22]), "boxes outside the image", "[10, 100, 5, 22]"),

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 from argparse import Namespace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +148,25 @@ def test_padded_image_is_damaged(tmp_path):
     Image.open(path).load()
     [problem] = inspect_image(str(path)).problems
     assert problem.what == "the end of the image is missing"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda png: png[:-12],  # the last chunk
+        lambda png: png[:-2],
+        lambda png: png[:33] + b"\xff\xff\xff\x7f" + png[37:],  # length of the pixels' chunk
+    ],
+)
+def test_png_whose_end_is_missing_is_damaged(damage, tmp_path):
+    """Pillow reads its pixels; OpenCV reads none, and takes the memory that is announced."""
+    path = tmp_path / "noise.png"
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    path.write_bytes(damage(path.read_bytes()))
+    Image.open(BytesIO(path.read_bytes())).load()
+    [problem] = inspect_image(str(path)).problems
+    assert problem.what.startswith("the end of the image is missing")
 
 
 def test_sample_opens_few_images_but_reads_all_annotations(data, capsys):
