@@ -4,11 +4,13 @@ PYTHON ?= python3
 TORCH ?=
 VENV := .venv$(TORCH:%=-torch-%)
 REQUIREMENTS := requirements.txt
-# The versions that were tested together; without them where another torch or other packages are asked for.
-CONSTRAINTS := $(if $(TORCH),,$(filter constraints.txt,$(REQUIREMENTS:requirements%=constraints%)))
-PIP_INSTALL = $(BIN)/python -m pip install --quiet $(CONSTRAINTS:%=--constraint %)
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# The versions that were tested together; not where another torch or other packages are asked for.
+ifeq ($(REQUIREMENTS)$(TORCH),requirements.txt)
+CONSTRAINTS := constraints.txt
+endif
+PIP_INSTALL := $(BIN)/python -m pip install --quiet $(CONSTRAINTS:%=--constraint %)
 
 .PHONY: install demo demo-segmentation demo-classification test test-openmmlab browser lint constraints coverage docs docs-serve clean
 
