@@ -10,7 +10,7 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 
-from options import add_trust_option, image_size, user_errors
+from options import add_trust_option, image_size, positive, user_errors
 
 MODES = ("eager", "folded", "compiled", "folded-compiled", "onnxruntime", "openvino")
 
@@ -57,7 +57,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
     parser.add_argument("--channels-last", action="store_true", help="channels-last memory format")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
-    parser.add_argument("--repeats", type=int, default=20, help="timings of each (default: 20)")
+    parser.add_argument(
+        "--repeats", type=positive, default=20, help="timings of each (default: 20)"
+    )
     parser.add_argument("--out", type=Path, help="folder for a CSV file and a plot")
     add_trust_option(parser)
     return parser.parse_args()

@@ -35,7 +35,7 @@ def time_in_turn(
 
     Args:
         calls: To time, by name. Each is called a few times before, to warm up.
-        repeats: Timings of each, 2 or more.
+        repeats: Timings of each, 1 or more.
         device: That they run on; it is waited for.
     """
     loops = {name: _loops(call, device) for name, call in calls.items()}
@@ -69,7 +69,7 @@ def _wait(device: torch.device) -> None:
 
 
 def _summary(values: Sequence[float]) -> Timing:
-    deciles = quantiles(values, n=10)
+    deciles = quantiles(values, n=10) if len(values) > 1 else values
     return Timing(median(values), deciles[0], deciles[-1])
 
 

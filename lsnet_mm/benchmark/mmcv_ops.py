@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import mmcv._ext
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from lsnet_mm.compat.mmcv_ext import NAME, MMCVExtLoader
 from lsnet_mm.errors import InputError
@@ -103,7 +104,8 @@ def compare(repeats: int) -> list[dict[str, Any]]:
         )
     extensions = {"compiled": mmcv._ext, "stand_in": stand_in()}
     torch.manual_seed(0)
-    return [row for name, case in cases().items() for row in rows(name, case, extensions, repeats)]
+    progress = tqdm(cases().items(), unit="op", disable=None)
+    return [row for name, case in progress for row in rows(name, case, extensions, repeats)]
 
 
 def stand_in() -> ModuleType:

@@ -23,6 +23,7 @@ from .rewrite import rewrite
 
 METADATA = "lsnet_mm"  # the one entry, a JSON text, under which a file keeps its metadata
 INPUTS = ("images", "size", "scale")  # the latter two of detectors
+OLDEST_TORCH = (2, 6)  # older ones cannot be told which axes are free
 
 
 def export_onnx(
@@ -50,7 +51,7 @@ def export_onnx(
         metadata: What can be written as JSON, to travel in the file.
 
     Raises:
-        InputError: If a package that this takes is missing.
+        InputError: If a package that this takes is missing, or torch is too old.
     """
     onnx = optional("onnx")
     optional("onnxscript")
@@ -117,6 +118,9 @@ def export_torch(
     """Write any network as torch.export's archive (.pt2), which torch alone loads.
 
     Arguments are those of :func:`export_onnx`.
+
+    Raises:
+        InputError: If torch is too old.
     """
     inputs, axes = _traced(sample, dynamic_batch, dynamic_size)
     free = dict.fromkeys(axes, torch.export.Dim.DYNAMIC)
@@ -129,6 +133,15 @@ def export_torch(
         extra = {METADATA: json.dumps(metadata)} if metadata is not None else {}
         torch.export.save(program, path, extra_files=extra)
     return Path(path)
+
+
+def check_torch() -> None:
+    """Raise InputError if this torch is too old to export."""
+    if torch.__version__ < OLDEST_TORCH:
+        raise InputError(
+            f"exporting takes torch {'.'.join(map(str, OLDEST_TORCH))} or later, and this is "
+            f"{torch.__version__}: export the checkpoint in an environment with a later one"
+        )
 
 
 def optional(package: str) -> ModuleType:
@@ -150,6 +163,7 @@ def _traced(
     sample: Tensor | tuple[Tensor, ...], batch: bool, size: bool
 ) -> tuple[tuple[Tensor, ...], dict[int, str]]:
     """Inputs to trace with, and the names of the image batch's free axes."""
+    check_torch()
     images, *others = sample if isinstance(sample, tuple) else (sample,)
     if batch and len(images) == 1:  # torch.export takes a size of 1 for a constant
         images = images.repeat(2, 1, 1, 1)

@@ -27,6 +27,7 @@ import yaml
 from mmengine.config import Config
 from mmengine.fileio.handlers import PickleHandler, YamlHandler
 from mmengine.logging import HistoryBuffer
+from mmengine.runner import checkpoint as mmengine_checkpoint
 
 from lsnet_mm.errors import CheckpointError, UnsafeFileError
 
@@ -79,6 +80,16 @@ def _allow_list() -> list[Any]:
 
 
 ALLOWED = _allow_list()
+
+
+def allow_checkpoints() -> None:
+    """Have torch take :data:`ALLOWED` in checkpoints where mmengine has no such list of its own.
+
+    OpenMMLab's calls ``torch.load`` as it is. Since torch 2.6 that reads tensors and plain types
+    alone: neither its own checkpoints nor the authors' could be loaded by mm's functions.
+    """
+    if not hasattr(mmengine_checkpoint, "get_torch_safe_globals"):
+        torch.serialization.add_safe_globals(ALLOWED)
 
 
 @contextmanager

@@ -189,7 +189,7 @@ def test_outputs_of_any_nesting_are_found():
 
 
 def test_tool_prints_a_table_and_writes_csv_and_plot(tmp_path):
-    command = [sys.executable, "tools/benchmark.py", "lsnet_t", "--size", "32", "--repeats", "2"]
+    command = [sys.executable, "tools/benchmark.py", "lsnet_t", "--size", "32", "--repeats", "1"]
     done = subprocess.run(
         [*command, "--batch", "1", "2", "--out", str(tmp_path)],
         cwd=ROOT, capture_output=True, text=True, check=True,

@@ -6,6 +6,7 @@ import pickle
 import threading
 import tracemalloc
 from collections import OrderedDict
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -45,6 +46,15 @@ def content(**others) -> dict:
 def load(path: Path, trust: bool | None = None):
     with guarded_loading(trust):
         return CheckpointLoader.load_checkpoint(str(path), map_location="cpu")
+
+
+@pytest.fixture
+def torchs_list() -> Iterator[list]:
+    """What torch's own reader takes; the test may change it."""
+    before = list(torch.serialization.get_safe_globals())
+    yield before
+    torch.serialization.clear_safe_globals()
+    torch.serialization.add_safe_globals(before)
 
 
 @pytest.mark.parametrize("kind", ["zip", "legacy"])
@@ -89,15 +99,25 @@ def test_what_could_run_is_refused_wherever_it_is(kind, where, tmp_path):
     assert canary.exists()
 
 
-def test_functions_that_mmengine_allows_are_not_enough(tmp_path):
+def test_functions_that_mmengine_allows_are_not_enough(tmp_path, torchs_list):
     canary, path = tmp_path / "canary", tmp_path / "a.pth"
     write_getattr(path, canary)
     with pytest.raises(UnsafeFileError, match=r"it needs builtins\.getattr, "):
         load(path)
     assert not canary.exists()
-    with torch.serialization.safe_globals([getattr]), suppress(AttributeError):
+    torch.serialization.clear_safe_globals()
+    torch.serialization.add_safe_globals([getattr])
+    with suppress(AttributeError):
         torch.load(path, weights_only=True)
     assert canary.exists()  # torch's own reader, with mmengine's list, runs it
+
+
+def test_mmengine_reads_checkpoints_by_itself(tmp_path):
+    path = tmp_path / "a.pth"
+    torch.save(content(), path)
+    found = CheckpointLoader.load_checkpoint(str(path), map_location="cpu")
+    assert found["message_hub"]["log_scalars"]["loss"].mean() == 2
+    assert found["args"] == content()["args"]
 
 
 @pytest.mark.filterwarnings("ignore:.torch:FutureWarning", "ignore:.torch.load:UserWarning")
@@ -111,19 +131,14 @@ def test_scripts_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("explicit", [None, False])
-def test_settings_of_torch_do_not_weaken_it(explicit, tmp_path, monkeypatch):
+def test_settings_of_torch_do_not_weaken_it(explicit, tmp_path, monkeypatch, torchs_list):
     canary, path = tmp_path / "canary", tmp_path / "a.pth"
     torch.save(Canary(canary), path)
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
-    before = torch.serialization.get_safe_globals()
     torch.serialization.add_safe_globals([open])
-    try:
-        with guarded_loading(), pytest.raises(UnsafeFileError, match=r"io\.open"):
-            torch.load(path, weights_only=explicit)
-        assert set(torch.serialization.get_safe_globals()) == {*before, open}
-    finally:
-        torch.serialization.clear_safe_globals()
-        torch.serialization.add_safe_globals(before)
+    with guarded_loading(), pytest.raises(UnsafeFileError, match=r"io\.open"):
+        torch.load(path, weights_only=explicit)
+    assert set(torch.serialization.get_safe_globals()) == {*torchs_list, open}
     assert not canary.exists()
 
 
