@@ -5,17 +5,19 @@ sets, metrics and hooks: ``custom_imports = dict(imports=['lsnet_mm'])`` in a co
 to use them.
 """
 
-from .compat import install_mmcv_ext
+from .compat import find_renamed_packages, install_mmcv_ext
 
 install_mmcv_ext()
+find_renamed_packages()
 
 from mmengine.registry import DATASETS  # noqa: E402
 
 from . import engine, evaluation, models  # noqa: E402  after the call, as they may import mmcv.ops
 from .registry import register_on_demand  # noqa: E402
+from .swap import base, use_in  # noqa: E402
 from .version import __version__  # noqa: E402
 
-__all__ = ["__version__", "engine", "evaluation", "models"]
+__all__ = ["__version__", "base", "engine", "evaluation", "models", "use_in"]
 
 for _name in ("ImageNetC", "ImageNetVariant"):  # of mmpretrain's, which may not be installed
     register_on_demand(DATASETS, _name, f"{__name__}.datasets.imagenet_variants")

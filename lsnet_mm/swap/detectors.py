@@ -1,0 +1,82 @@
+"""LSNet in detectors: mmdet's, also for instance and panoptic segmentation."""
+
+from collections.abc import Sequence
+
+from mmengine.config import ConfigDict
+
+from .maps import STRIDES, Map, channels, lsnet, measure, name, strides, take_all, unknown
+
+FINER = STRIDES[0] // 2
+PYRAMID = 256  # channels of the LSNetFPN in front of another neck
+
+
+def fit_detector(network: ConfigDict, arch: str) -> None:
+    """Replace the backbone, and have neck or heads take its maps.
+
+    Raises:
+        InputError: If it cannot be told how, or if the neck's maps would differ from those before.
+    """
+    former = network.backbone
+    old = measure(former)
+    if network.get("neck"):
+        before = measure(former, network.neck)
+        _fit_neck(network, old, arch)
+    elif readers := [head for head in network.values() if _reads_all(head, old)]:
+        # Pixel decoders: they know strides only relative to each other.
+        network.backbone, maps = lsnet(arch, range(len(old)))
+        for head in readers:
+            take_all(head, old, maps)
+        return
+    elif len(old) == 1 and old[0].stride in STRIDES:
+        # The heads know the backbone's map only as so many channels: a layer makes as many.
+        before = old
+        network.backbone, maps = lsnet(arch, [STRIDES.index(old[0].stride)])
+        network.neck = ConfigDict(
+            type="ChannelMapper",
+            in_channels=channels(maps),
+            out_channels=old[0].channels,
+            num_outs=1,
+        )
+    else:
+        raise unknown(f"heads on {name(former)}", old)
+    if measure(network.backbone, network.neck) != before:
+        raise unknown(f"neck {name(network.neck)}", old)
+
+
+def _reads_all(head: object, old: Sequence[Map]) -> bool:
+    return isinstance(head, dict) and head.get("in_channels") == channels(old)
+
+
+def _fit_neck(network: ConfigDict, old: list[Map], arch: str) -> None:
+    parts = list(network.neck) if isinstance(network.neck, list | tuple) else [network.neck]
+    neck = parts[0]
+    taken = neck.get("in_channels")
+    single = isinstance(taken, int)  # such necks take the last map
+    used = old[-1:] if single else old[neck.get("start_level", 0) :]
+    named = [taken] if single else list(taken or ())
+    order = -1 if named == channels(old)[::-1] else 1  # some name the coarsest first
+    finer = used[0].stride == FINER
+    own = used[finer:]  # those whose strides LSNet has
+    if named[::order] != channels(old[-1:] if single else old) or own[0].stride not in STRIDES:
+        raise unknown(f"neck {name(neck)}", old)
+    fpn = finer and name(neck) == "FPN"
+    # Necks make the levels that the backbone does not give. LSNet gives as many as it has.
+    levels = neck.get("num_outs", 0) - finer if fpn or not finer else 0
+    first = STRIDES.index(own[0].stride)
+    stages = range(first, min(first + max(levels, len(own)), len(STRIDES)))
+    network.backbone, maps = lsnet(arch, stages)
+    if fpn:
+        neck.update(type="LSNetFPN", num_extra_trans_convs=1)
+    elif finer:
+        pyramid = ConfigDict(
+            type="LSNetFPN",
+            in_channels=channels(maps),
+            out_channels=PYRAMID,
+            num_outs=len(used),
+            num_extra_trans_convs=1,
+        )
+        network.neck = [pyramid, *parts]
+        maps = [Map(PYRAMID, stride) for stride in strides(used)]
+    if "start_level" in neck:
+        neck.start_level = 0
+    neck.in_channels = maps[-1].channels if single else type(taken)(channels(maps)[::order])

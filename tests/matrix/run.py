@@ -1,0 +1,243 @@
+"""A case's run: build, a training step, a prediction; each in a process of its own."""
+
+import logging
+import multiprocessing
+import time
+import traceback
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import MessageHub
+from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.structures import PixelData
+
+from lsnet_mm import use_in
+from lsnet_mm.errors import InputError
+from lsnet_mm.models import LSNet
+
+from .cases import WAYS, Case
+
+SIDE = 128  # of images, in pixels
+QUERIES = 30  # at most
+TIMEOUT = 300  # seconds of a case
+
+
+@dataclass
+class Outcome:
+    """How far a case came.
+
+    Attributes:
+        trained: After a step: losses, the stem's gradient and all weights are finite.
+        predicted: The results are finite.
+        use_in: What ``lsnet_mm.use_in`` makes of the library's config: ``'same'``, ``'differs'``,
+            or its error.
+        error: What ended it; empty if nothing did.
+        seconds: The time taken.
+    """
+
+    trained: bool = False
+    predicted: bool = False
+    use_in: str = ""
+    error: str = ""
+    seconds: float = 0.0
+
+
+def user_config(case: Case) -> str:
+    """Return the text of a user's config, in five lines or less."""
+    if case.way == "use_in":
+        return (
+            f"_base_ = {case.config!r}\n"
+            "from lsnet_mm import use_in\n"
+            "model = dict(_delete_=True, **use_in(_base_).model)\n"
+            'custom_imports = dict(imports=["lsnet_mm"], allow_failed_imports=False)\n'
+        )
+    bases = f'[{case.config!r}, __import__("lsnet_mm").base("t")]'
+    if case.config.startswith("mmpretrain"):  # where the pixels are no part of the model
+        return f"_base_ = {bases}\nmodel = dict({WAYS[case.way]})\n"
+    return (
+        f"_base_ = {bases}\n"
+        f"model = dict(data_preprocessor=_base_.lsnet_pixels, {WAYS[case.way]})\n"
+    )
+
+
+def run_apart(case: Case, timeout: float = TIMEOUT) -> Outcome:
+    """Run a case in a process of its own, whatever becomes of that."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.matrix.preload"])
+    receiver, sender = context.Pipe(duplex=False)
+    started = time.monotonic()
+    process = context.Process(target=_run_and_send, args=(case, sender), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        outcome = receiver.recv() if receiver.poll(timeout) else Outcome(error="takes too long")
+    except EOFError:
+        process.join()
+        outcome = Outcome(error=f"the process ended with status {process.exitcode}")
+    process.kill()
+    process.join()
+    outcome.seconds = time.monotonic() - started
+    return outcome
+
+
+def _run_and_send(case: Case, sender: Connection) -> None:
+    torch.set_num_threads(1)
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
+    sender.send(run(case))
+
+
+def run(case: Case) -> Outcome:
+    """Run a case in this process."""
+    outcome = Outcome()
+    try:
+        cfg = read(case)
+        outcome.use_in = compare_use_in(case, cfg)
+        step(case, cfg, outcome)
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{'/'.join(Path(frame.filename).parts[-2:])}:{frame.lineno}"
+        outcome.error = f"{type(error).__name__}: {error} ({where})"
+    return outcome
+
+
+def read(case: Case) -> Config:
+    """Read a user's config, in a folder far from the library's."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "user.py"
+        path.write_text(user_config(case))
+        return Config.fromfile(path)
+
+
+def compare_use_in(case: Case, cfg: Config) -> str:
+    """Tell whether ``use_in`` makes the same model of the library's config."""
+    try:
+        made = use_in(case.config).model
+    except InputError as error:
+        return str(error)
+    return "same" if plain(made) == plain(cfg.model) else "differs"
+
+
+def plain(node: Any) -> Any:
+    """Return a config's part without what makes no difference: kinds of sequences, defaults."""
+    if isinstance(node, dict):
+        return {k: plain(v) for k, v in node.items() if k not in ("_scope_", "pretrained")}
+    return [plain(v) for v in node] if isinstance(node, list | tuple) else node
+
+
+def step(case: Case, cfg: Config, outcome: Outcome) -> None:
+    """Build the model, train it for one step and predict."""
+    shrink(cfg, case)
+    init_default_scope(cfg.default_scope)
+    torch.manual_seed(0)
+    hub = MessageHub.get_current_instance()  # the runner's part
+    for name, value in dict(epoch=0, iter=0, max_epochs=12, max_iters=1000).items():
+        hub.update_info(name, value)
+    model = revert_sync_batchnorm(MODELS.build(cfg.model))
+    model.init_weights()
+    (backbone,) = (module for module in model.modules() if isinstance(module, LSNet))
+    gradients: list[torch.Tensor] = []
+    backbone.patch_embed[0].c.weight.register_hook(gradients.append)
+    optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
+    losses = model.train().train_step(examples(case, cfg, 2), optimizer)
+    check("a loss", *losses.values())
+    check("the stem's gradient", *gradients)
+    if not any(gradient.abs().sum() > 0 for gradient in gradients):
+        raise ArithmeticError("no gradient reaches the stem")
+    check("a weight", *model.state_dict().values())
+    outcome.trained = True
+    model.eval()
+    with torch.no_grad():
+        (result,) = model.test_step(examples(case, cfg, 1))
+    found = {name: value for name, value in result.items() if name.startswith("pred_")}
+    if not found:
+        raise ArithmeticError("nothing is predicted")
+    for value in found.values():
+        check("a prediction", *(tensors(value)))
+    outcome.predicted = True
+
+
+def check(what: str, *values: Any) -> None:
+    """Raise an error unless all numbers are finite."""
+    for value in values:
+        value = torch.as_tensor(value)
+        if value.is_floating_point() and not value.isfinite().all():
+            raise ArithmeticError(f"{what} is not finite")
+
+
+def tensors(node: Any) -> Iterator[torch.Tensor]:
+    """The tensors of a prediction."""
+    if isinstance(node, torch.Tensor):
+        yield node
+    elif hasattr(node, "items"):
+        for _, value in node.items():
+            yield from tensors(value)
+
+
+# The model and its examples, small enough for a CPU.
+
+
+def shrink(cfg: Config, case: Case) -> None:
+    """Make a config's model small, without weights to fetch, and its optimizer's steps plain."""
+    _shrink(cfg.model)
+    cfg.optim_wrapper.type = "OptimWrapper"  # not in mixed precision
+    cfg.optim_wrapper.pop("loss_scale", None)
+    cfg.optim_wrapper.pop("dtype", None)
+    if cfg.default_scope == "mmseg":
+        cfg.model.data_preprocessor.update(size=(SIDE, SIDE), size_divisor=None)
+        cfg.model.test_cfg = dict(mode="whole")
+    cfg.merge_from_dict({f"model.{name}": value for name, value in case.smaller.items()})
+
+
+def _shrink(node: Any) -> None:
+    for key, value in list(node.items() if isinstance(node, dict) else enumerate(node)):
+        if key in ("init_cfg", "batch_augments", "pretrained"):
+            node[key] = None  # weights to fetch; sizes that images are brought to
+        elif key in ("num_queries", "num_query", "num_proposals"):
+            node[key] = min(value, QUERIES)
+        elif isinstance(value, dict | list):
+            _shrink(value)
+
+
+def examples(case: Case, cfg: Config, count: int) -> dict[str, Any]:
+    """Return a batch of random examples, as the library's data loaders make it."""
+    if cfg.default_scope == "mmdet":
+        from mmdet.testing import demo_mm_inputs
+
+        shapes = [[3, SIDE, SIDE]] * count
+        labels = dict(with_mask=bool(case.sample), with_semantic="semantic" in case.sample)
+        if case.sample == "semantic8":
+            labels["sem_seg_output_strides"] = 8
+        batch = demo_mm_inputs(count, shapes, num_items=[3] * count, num_classes=3, **labels)
+        for sample in batch["data_samples"]:
+            sample.set_metainfo(dict(scale_factor=(1.0, 1.0), batch_input_shape=(SIDE, SIDE)))
+        return batch
+    images = [torch.randint(256, (3, SIDE, SIDE), dtype=torch.uint8) for _ in range(count)]
+    make = _label_map if cfg.default_scope == "mmseg" else _class
+    return dict(inputs=images, data_samples=[make() for _ in images])
+
+
+def _label_map() -> Any:
+    from mmseg.structures import SegDataSample
+
+    size = (SIDE, SIDE)
+    meta = dict(img_shape=size, ori_shape=size, pad_shape=size, scale_factor=1.0, flip=False)
+    cells = torch.randint(3, (1, SIDE // 16, SIDE // 16))
+    labels = cells.repeat_interleave(16, 1).repeat_interleave(16, 2)
+    return SegDataSample(metainfo=meta, gt_sem_seg=PixelData(data=labels))
+
+
+def _class() -> Any:
+    from mmpretrain.structures import DataSample
+
+    return DataSample().set_gt_label(int(torch.randint(3, ())))
+
