@@ -1,9 +1,6 @@
 """What cases' processes share: the libraries, imported once."""
 
-import mmdet.models  # noqa: F401
-import mmpretrain.models  # noqa: F401
-import mmseg.models  # noqa: F401
+from importlib import import_module
 
-import lsnet_mm  # noqa: F401
-
-from . import run  # noqa: F401
+for _name in ("tests.matrix.run", "mmdet.models", "mmpretrain.models", "mmseg.models"):
+    import_module(_name)

@@ -18,15 +18,14 @@ from mmengine.logging import MessageHub
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
-from mmengine.structures import PixelData
+from mmengine.structures import InstanceData, PixelData
 
 from lsnet_mm import use_in
 from lsnet_mm.errors import InputError
 from lsnet_mm.models import LSNet
 
-from .cases import WAYS, Case
+from .cases import ALWAYS, WAYS, Case
 
-SIDE = 128  # of images, in pixels
 QUERIES = 30  # at most
 TIMEOUT = 300  # seconds of a case
 
@@ -60,12 +59,9 @@ def user_config(case: Case) -> str:
             "model = dict(_delete_=True, **use_in(_base_).model)\n"
             'custom_imports = dict(imports=["lsnet_mm"], allow_failed_imports=False)\n'
         )
-    bases = f'[{case.config!r}, __import__("lsnet_mm").base("t")]'
-    if case.config.startswith("mmpretrain"):  # where the pixels are no part of the model
-        return f"_base_ = {bases}\nmodel = dict({WAYS[case.way]})\n"
     return (
-        f"_base_ = {bases}\n"
-        f"model = dict(data_preprocessor=_base_.lsnet_pixels, {WAYS[case.way]})\n"
+        f'_base_ = [{case.config!r}, __import__("lsnet_mm").base("t")]\n'
+        f"model = dict({ALWAYS[case.library]}{WAYS[case.way]})\n"
     )
 
 
@@ -193,14 +189,15 @@ def shrink(cfg: Config, case: Case) -> None:
     cfg.optim_wrapper.pop("loss_scale", None)
     cfg.optim_wrapper.pop("dtype", None)
     if cfg.default_scope == "mmseg":
-        cfg.model.data_preprocessor.update(size=(SIDE, SIDE), size_divisor=None)
+        cfg.model.data_preprocessor.update(size=(case.side, case.side), size_divisor=None)
         cfg.model.test_cfg = dict(mode="whole")
     cfg.merge_from_dict({f"model.{name}": value for name, value in case.smaller.items()})
 
 
 def _shrink(node: Any) -> None:
     for key, value in list(node.items() if isinstance(node, dict) else enumerate(node)):
-        if key in ("init_cfg", "batch_augments", "pretrained"):
+        fetched = key == "init_cfg" and "Pretrained" in str(value)
+        if fetched or key in ("batch_augments", "pretrained"):
             node[key] = None  # weights to fetch; sizes that images are brought to
         elif key in ("num_queries", "num_query", "num_proposals"):
             node[key] = min(value, QUERIES)
@@ -213,30 +210,33 @@ def examples(case: Case, cfg: Config, count: int) -> dict[str, Any]:
     if cfg.default_scope == "mmdet":
         from mmdet.testing import demo_mm_inputs
 
-        shapes = [[3, SIDE, SIDE]] * count
-        labels = dict(with_mask=bool(case.sample), with_semantic="semantic" in case.sample)
-        if case.sample == "semantic8":
+        side = case.side
+        shapes = [[3, side, side]] * count
+        labels = dict(with_mask="masks" in case.sample, with_semantic="semantic" in case.sample)
+        if "semantic8" in case.sample:
             labels["sem_seg_output_strides"] = 8
         batch = demo_mm_inputs(count, shapes, num_items=[3] * count, num_classes=3, **labels)
         for sample in batch["data_samples"]:
-            sample.set_metainfo(dict(scale_factor=(1.0, 1.0), batch_input_shape=(SIDE, SIDE)))
+            sample.set_metainfo(dict(scale_factor=(1.0, 1.0), batch_input_shape=(side, side)))
+            if "proposals" in case.sample:
+                sample.proposals = InstanceData(bboxes=sample.gt_instances.bboxes)
         return batch
-    images = [torch.randint(256, (3, SIDE, SIDE), dtype=torch.uint8) for _ in range(count)]
+    images = torch.randint(256, (count, 3, case.side, case.side), dtype=torch.uint8)
     make = _label_map if cfg.default_scope == "mmseg" else _class
-    return dict(inputs=images, data_samples=[make() for _ in images])
+    return dict(inputs=list(images), data_samples=[make(case.side) for _ in images])
 
 
-def _label_map() -> Any:
+def _label_map(side: int) -> Any:
     from mmseg.structures import SegDataSample
 
-    size = (SIDE, SIDE)
+    size = (side, side)
     meta = dict(img_shape=size, ori_shape=size, pad_shape=size, scale_factor=1.0, flip=False)
-    cells = torch.randint(3, (1, SIDE // 16, SIDE // 16))
+    cells = torch.randint(3, (1, side // 16, side // 16))
     labels = cells.repeat_interleave(16, 1).repeat_interleave(16, 2)
     return SegDataSample(metainfo=meta, gt_sem_seg=PixelData(data=labels))
 
 
-def _class() -> Any:
+def _class(_: int) -> Any:
     from mmpretrain.structures import DataSample
 
     return DataSample().set_gt_label(int(torch.randint(3, ())))
