@@ -1,8 +1,11 @@
 """LSNet in detectors: mmdet's, also for instance and panoptic segmentation."""
 
+import copy
 from collections.abc import Sequence
 
 from mmengine.config import ConfigDict
+
+from lsnet_mm.errors import InputError
 
 from .maps import STRIDES, Map, channels, lsnet, measure, name, strides, take_all, unknown
 
@@ -20,7 +23,11 @@ def fit_detector(network: ConfigDict, arch: str) -> None:
     old = measure(former)
     if network.get("neck"):
         before = measure(former, network.neck)
-        _fit_neck(network, old, arch)
+        parts = network.neck if isinstance(network.neck, list | tuple) else [network.neck]
+        _fit_neck(network, copy.deepcopy(parts), old, arch)
+        if old[0].stride == FINER and not _gives(network, before):
+            # As NAS-FCOS', which skips the finest map but counts it.
+            _put_pyramid_in_front(network, copy.deepcopy(parts), old, arch)
     elif readers := [head for head in network.values() if _reads_all(head, old)]:
         # Pixel decoders: they know strides only relative to each other.
         network.backbone, maps = lsnet(arch, range(len(old)))
@@ -39,16 +46,23 @@ def fit_detector(network: ConfigDict, arch: str) -> None:
         )
     else:
         raise unknown(f"heads on {name(former)}", old)
-    if measure(network.backbone, network.neck) != before:
+    if not _gives(network, before):
         raise unknown(f"neck {name(network.neck)}", old)
+
+
+def _gives(network: ConfigDict, maps: list[Map]) -> bool:
+    try:
+        return measure(network.backbone, network.neck) == maps
+    except InputError:
+        return False
 
 
 def _reads_all(head: object, old: Sequence[Map]) -> bool:
     return isinstance(head, dict) and head.get("in_channels") == channels(old)
 
 
-def _fit_neck(network: ConfigDict, old: list[Map], arch: str) -> None:
-    parts = list(network.neck) if isinstance(network.neck, list | tuple) else [network.neck]
+def _fit_neck(network: ConfigDict, parts: list[ConfigDict], old: list[Map], arch: str) -> None:
+    """Replace the backbone, and have the first of the neck's parts take LSNet's maps."""
     neck = parts[0]
     taken = neck.get("in_channels")
     single = isinstance(taken, int)  # such necks take the last map
@@ -59,24 +73,33 @@ def _fit_neck(network: ConfigDict, old: list[Map], arch: str) -> None:
     own = used[finer:]  # those whose strides LSNet has
     if named[::order] != channels(old[-1:] if single else old) or own[0].stride not in STRIDES:
         raise unknown(f"neck {name(neck)}", old)
-    fpn = finer and name(neck) == "FPN"
+    if finer and name(neck) != "FPN":
+        _put_pyramid_in_front(network, parts, old, arch)
+        return
     # Necks make the levels that the backbone does not give. LSNet gives as many as it has.
-    levels = neck.get("num_outs", 0) - finer if fpn or not finer else 0
+    levels = max(neck.get("num_outs", 0) - finer, len(own))
     first = STRIDES.index(own[0].stride)
-    stages = range(first, min(first + max(levels, len(own)), len(STRIDES)))
-    network.backbone, maps = lsnet(arch, stages)
-    if fpn:
+    network.backbone, maps = lsnet(arch, range(first, min(first + levels, len(STRIDES))))
+    network.neck = parts if isinstance(network.neck, list | tuple) else neck
+    neck.in_channels = maps[-1].channels if single else type(taken)(channels(maps)[::order])
+    if finer:
         neck.update(type="LSNetFPN", num_extra_trans_convs=1)
-    elif finer:
-        pyramid = ConfigDict(
-            type="LSNetFPN",
-            in_channels=channels(maps),
-            out_channels=PYRAMID,
-            num_outs=len(used),
-            num_extra_trans_convs=1,
-        )
-        network.neck = [pyramid, *parts]
-        maps = [Map(PYRAMID, stride) for stride in strides(used)]
     if "start_level" in neck:
         neck.start_level = 0
-    neck.in_channels = maps[-1].channels if single else type(taken)(channels(maps)[::order])
+
+
+def _put_pyramid_in_front(
+    network: ConfigDict, parts: list[ConfigDict], old: list[Map], arch: str
+) -> None:
+    """Replace the backbone by one that gives maps of the former strides, 4 and more."""
+    stages = [STRIDES.index(stride) for stride in strides(old)[1:]]
+    network.backbone, maps = lsnet(arch, stages)
+    pyramid = ConfigDict(
+        type="LSNetFPN",
+        in_channels=channels(maps),
+        out_channels=PYRAMID,
+        num_outs=len(old),
+        num_extra_trans_convs=1,
+    )
+    parts[0].in_channels = type(parts[0].in_channels)([PYRAMID] * len(old))
+    network.neck = [pyramid, *parts]

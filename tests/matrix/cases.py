@@ -73,13 +73,11 @@ WAYS = {
     "panoptic_head=dict(in_channels=_base_.lsnet_channels)",
     "pixel decoder, strides": "backbone=_base_.lsnet, panoptic_head=dict("
     "in_channels=_base_.lsnet_channels, strides=[8, 16, 32, 64])",
-    "NAS-FCOS": "backbone=dict(_base_.lsnet, out_indices=(0, 1, 2)), "
-    "neck=dict(in_channels=_base_.lsnet_channels[:3], start_level=0)",
     "SSD": "backbone=dict(_base_.lsnet, out_indices=(0, 1)), "
     "neck=dict(in_channels=(64, 128), out_channels=(64, 128, 512, 256, 256, 256)), "
     "bbox_head=dict(in_channels=(64, 128, 512, 256, 256, 256))",
     "CornerNet": "backbone=dict(_base_.lsnet, out_indices=(0, 1, 2)), "
-    "neck=_base_.lsnet_pyramid, bbox_head=dict(num_feat_levels=1)",
+    "neck=dict(_base_.lsnet_pyramid, _delete_=True), bbox_head=dict(num_feat_levels=1)",
     # mmseg
     "d8": "backbone=_base_.lsnet, "
     "decode_head=_base_.lsnet_d8, auxiliary_head=_base_.lsnet_d8_aux",
@@ -175,7 +173,7 @@ MMDET = [
         ("FCOS", "fcos/fcos_r50-caffe_fpn_gn-head_1x_coco", "FPN, 8-128"),
         ("FoveaBox", "foveabox/fovea_r50_fpn_4xb4-1x_coco", "FPN, 8-128"),
         ("FSAF", "fsaf/fsaf_r50_fpn_1x_coco", "FPN, 8-128"),
-        ("NAS-FCOS", "nas_fcos/nas-fcos_r50-caffe_fpn_nashead-gn-head_4xb4-1x_coco", "NAS-FCOS"),
+        ("NAS-FCOS", "nas_fcos/nas-fcos_r50-caffe_fpn_nashead-gn-head_4xb4-1x_coco", "pyramid in front"),
         ("RepPoints", "reppoints/reppoints-moment_r50_fpn_1x_coco", "FPN, 8-128"),
         ("RTMDet", "rtmdet/rtmdet_tiny_8xb32-300e_coco", "maps 8-32"),
         ("VarifocalNet", "vfnet/vfnet_r50_fpn_1x_coco", "FPN, 8-128"),

@@ -2,5 +2,7 @@
 
 from importlib import import_module
 
-for _name in ("tests.matrix.run", "mmdet.models", "mmpretrain.models", "mmseg.models"):
-    import_module(_name)
+import_module("tests.matrix.run")
+for _library in ("mmdet", "mmpretrain", "mmseg"):
+    import_module(f"{_library}.datasets")
+    import_module(f"{_library}.models")

@@ -26,7 +26,8 @@ from lsnet_mm.models import LSNet
 
 from .cases import ALWAYS, WAYS, Case
 
-QUERIES = 30  # at most
+# At most, of settings by these names, which are as many as cost time.
+FEW = dict(num_queries=30, num_query=30, num_proposals=30, num=32, max_per_img=30)
 TIMEOUT = 300  # seconds of a case
 
 
@@ -199,8 +200,8 @@ def _shrink(node: Any) -> None:
         fetched = key == "init_cfg" and "Pretrained" in str(value)
         if fetched or key in ("batch_augments", "pretrained"):
             node[key] = None  # weights to fetch; sizes that images are brought to
-        elif key in ("num_queries", "num_query", "num_proposals"):
-            node[key] = min(value, QUERIES)
+        elif key in FEW and isinstance(value, int):
+            node[key] = min(value, FEW[key])
         elif isinstance(value, dict | list):
             _shrink(value)
 
