@@ -41,7 +41,7 @@ def use_in(cfg: Config | ConfigDict | str | Path, arch: str = "t") -> Config:
     """Return a config of mmdet, mmseg or mmpretrain with LSNet in the place of its backbone.
 
     With it come the published ImageNet weights and the pixel statistics that they take; optimizer
-    and schedule stay. The former backbone and neck are built and run on a small image, which
+    and schedule stay, but for learning rates by the former backbone's layers. The former backbone and neck are built and run on a small image, which
     tells what neck and heads count on:
 
     - Detectors keep their strides, and necks get LSNet's maps of these. Where a neck starts at
@@ -77,8 +77,10 @@ def use_in(cfg: Config | ConfigDict | str | Path, arch: str = "t") -> Config:
         preprocessor.update(copy.deepcopy(PIXELS))
         preprocessor["to_rgb" if library == "mmpretrain" else "bgr_to_rgb"] = True
         preprocessor.pop("rgb_to_bgr", None)
-    imports = cfg.get("custom_imports") or dict(imports=[], allow_failed_imports=False)
-    cfg.custom_imports = {**imports, "imports": [*imports["imports"], "lsnet_mm"]}
+    _forget_layer_decay(cfg.get("optim_wrapper") or {})
+    former = cfg.get("custom_imports") or dict(imports=[], allow_failed_imports=False)
+    imports = [former["imports"]] if isinstance(former["imports"], str) else former["imports"]
+    cfg.custom_imports = {**former, "imports": [*imports, "lsnet_mm"]}
     return cfg
 
 
@@ -107,6 +109,13 @@ def _network(cfg: Config) -> ConfigDict:
         if isinstance(network, dict) and isinstance(network.get("backbone"), dict):
             return network
     raise InputError("use_in: the config has no model.backbone to replace")
+
+
+def _forget_layer_decay(optim_wrapper: dict) -> None:
+    """Drop learning rates by layer: their constructors know the former backbone's layers only."""
+    if "Decay" in optim_wrapper.get("constructor", ""):
+        del optim_wrapper["constructor"]
+        optim_wrapper.pop("paramwise_cfg", None)
 
 
 def _preprocessors(node: Any) -> Iterator[dict]:

@@ -27,9 +27,11 @@ def fit_segmentor(network: ConfigDict, arch: str) -> None:
         dilated = [False] * len(old)
     for kind in ("decode_head", "auxiliary_head"):
         heads = network.get(kind) or []
-        for head in heads if isinstance(heads, list | tuple) else [heads]:
+        heads = heads if isinstance(heads, list | tuple) else [heads]
+        for head in heads:
+            last = kind == "decode_head" and head is heads[-1]
             for part in _readers(head):
-                _fit_reader(part, old, new, dilated, kind == "decode_head")
+                _fit_reader(part, old, new, dilated, last)
 
 
 def _fit_neck(
@@ -58,13 +60,13 @@ def _readers(head: ConfigDict) -> Iterator[ConfigDict]:
 
 
 def _fit_reader(
-    head: ConfigDict, old: list[Map], new: list[Map], dilated: Sequence[bool], decodes: bool
+    head: ConfigDict, old: list[Map], new: list[Map], dilated: Sequence[bool], last: bool
 ) -> None:
     index = head.get("in_index", -1)
     if isinstance(head.in_channels, int):
         at = index % len(old)
-        # A decode head on another map than the last is on one that the backbone has fused itself.
-        if head.in_channels != old[at].channels or (decodes and at < len(old) - 1):
+        # The last decode head on another map than the last: the backbone has fused that itself.
+        if head.in_channels != old[at].channels or (last and at < len(old) - 1):
             raise unknown(f"{name(head)} on map {index}", old)
         if dilated[at]:
             head.in_channels = channels(new[: at + 1])

@@ -35,6 +35,8 @@ class Case:
         return self.config.partition("::")[0]
 
 
+LIBRARIES = ("mmdet", "mmseg", "mmpretrain")
+
 # The pixels that the weights take (mmpretrain's configs have them elsewhere); no other weights.
 ALWAYS = {
     "mmdet": "data_preprocessor=_base_.lsnet_pixels, ",
@@ -94,14 +96,13 @@ WAYS = {
     "heads": "backbone=_base_.lsnet, decode_head=dict(in_channels=_base_.lsnet_channels), "
     "auxiliary_head=dict(in_channels=_base_.lsnet_channels[2])",
     "head": "backbone=_base_.lsnet, decode_head=dict(in_channels=_base_.lsnet_channels)",
-    "head, strides": "backbone=_base_.lsnet, "
-    "decode_head=dict(in_channels=_base_.lsnet_channels, strides=[8, 16, 32, 64])",
     "head, last three": "backbone=_base_.lsnet, "
     "decode_head=dict(in_channels=_base_.lsnet_channels[1:])",
-    "head, first three": "backbone=dict(_base_.lsnet, out_indices=(0, 1, 2)), "
-    "decode_head=dict(in_channels=_base_.lsnet_channels[:3])",
+    "d8, LR-ASPP": "backbone=dict(_base_.lsnet, out_indices=(0, 1, 2)), "
+    "neck=dict(type='MultiLevelNeck', in_channels=_base_.lsnet_channels[:3], out_channels=256, "
+    "scales=[1, 2, 4]), decode_head=dict(in_channels=[256] * 3)",
     "JPU": "backbone=dict(_base_.lsnet, out_indices=(0, 1, 2)), "
-    "neck=dict(in_channels=_base_.lsnet_channels[:3]), "
+    "neck=dict(in_channels=tuple(_base_.lsnet_channels[:3])), "
     "decode_head=dict(in_channels=[64, 128, 2048]), auxiliary_head=dict(in_channels=128)",
     # mmpretrain
     "classifier": "backbone=dict(_base_.lsnet, out_indices=(3,), norm_eval=False, resolution=4), "
@@ -256,7 +257,6 @@ MMSEG = [
         ("FastFCN", "fastfcn/fastfcn_r50-d32_jpu_enc_4xb4-80k_ade20k-512x512", "JPU"),
         ("FCN, HRNet", "hrnet/fcn_hr18_4xb4-80k_ade20k-512x512", "head"),
         ("MaskFormer", "maskformer/maskformer_r50-d32_8xb2-160k_ade20k-512x512", "head"),
-        ("Mask2Former", "mask2former/mask2former_r50_8xb2-160k_ade20k-512x512", "head, strides"),
         ("PointRend", "point_rend/pointrend_r50_4xb4-160k_ade20k-512x512", "maps 8-64"),
         ("SegFormer", "segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512", "head"),
         ("SegNeXt", "segnext/segnext_mscan-t_1xb16-adamw-160k_ade20k-512x512", "head, last three"),
@@ -265,6 +265,7 @@ MMSEG = [
         ("UPerNet, Swin", "swin/swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512", "heads"),
     ),
     *_segmentors(
+        ("Mask2Former", "mask2former/mask2former_r50_8xb2-160k_ade20k-512x512", "use_in"),
         ("UPerNet, ConvNeXt", "convnext/convnext-small_upernet_8xb2-amp-160k_ade20k-512x512", "use_in"),
         remark=IMPORTS,
     ),
@@ -276,8 +277,9 @@ MMSEG = [
         remark="it reads several dilated maps: a neck brings LSNet's to stride 8",
     ),
     *_segmentors(
-        ("LR-ASPP", "mobilenet_v3/mobilenet-v3-d8_lraspp_4xb4-320k_cityscapes-512x1024", "head, first three"),
-        remark="maps at strides 8 to 32 for 2 to 8",
+        ("LR-ASPP", "mobilenet_v3/mobilenet-v3-d8_lraspp_4xb4-320k_cityscapes-512x1024", "d8, LR-ASPP"),
+        side=512,
+        remark="it pools 49 cells of a map at stride 8: a neck brings LSNet's there",
     ),
     *_segmentors(
         ("BiSeNetV1", "bisenetv1/bisenetv1_r50-d32_4xb4-160k_cityscapes-1024x1024", "use_in"),
@@ -292,13 +294,14 @@ MMPRETRAIN = [
         ("Linear head, mixup", "resnet/resnet50_8xb32-mixup_in1k", "classifier"),
         ("Stacked linear head", "mobilenet_v3/mobilenet-v3-large_8xb128_in1k", "classifier"),
         ("CSRA (several labels)", "csra/resnet101-csra_1xb16_voc07-448px", "classifier"),
-        ("Linear head, ViT's config", "swin_transformer/swin-tiny_16xb64_in1k", "classifier"),
+        ("Linear head, Swin", "swin_transformer/swin-tiny_16xb64_in1k", "classifier"),
+        ("Linear head, EfficientNet", "efficientnet/efficientnet-b0_8xb32_in1k", "classifier"),
     ),
     *_classifiers(
         ("Linear head, ConvNeXt", "convnext/convnext-tiny_32xb128_in1k", "use_in"),
+        ("ViT's head", "vision_transformer/vit-base-p16_64xb64_in1k", "use_in"),
         remark="the former backbone pools features itself: use_in adds a pooling neck",
     ),
-    *_classifiers(("SimSiam", "simsiam/simsiam_resnet50_8xb32-coslr-100e_in1k", "pretext")),
 ]
 
 CASES = [*MMDET, *MMSEG, *MMPRETRAIN]

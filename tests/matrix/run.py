@@ -19,6 +19,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import InstanceData, PixelData
+from torch import nn
 
 from lsnet_mm import use_in
 from lsnet_mm.errors import InputError
@@ -28,6 +29,7 @@ from .cases import ALWAYS, WAYS, Case
 
 # At most, of settings by these names, which are as many as cost time.
 FEW = dict(num_queries=30, num_query=30, num_proposals=30, num=32, max_per_img=30)
+ORIGINAL = "original"  # the way of a case whose backbone is left as it is
 TIMEOUT = 300  # seconds of a case
 
 
@@ -41,6 +43,7 @@ class Outcome:
         use_in: What ``lsnet_mm.use_in`` makes of the library's config: ``'same'``, ``'differs'``,
             or its error.
         error: What ended it; empty if nothing did.
+        original: If it failed, what ends the library's own config; empty if nothing does.
         seconds: The time taken.
     """
 
@@ -48,17 +51,21 @@ class Outcome:
     predicted: bool = False
     use_in: str = ""
     error: str = ""
+    original: str = ""
     seconds: float = 0.0
 
 
 def user_config(case: Case) -> str:
     """Return the text of a user's config, in five lines or less."""
+    if case.way == ORIGINAL:
+        return f"_base_ = {case.config!r}\n"
     if case.way == "use_in":
         return (
             f"_base_ = {case.config!r}\n"
             "from lsnet_mm import use_in\n"
-            "model = dict(_delete_=True, **use_in(_base_).model)\n"
-            'custom_imports = dict(imports=["lsnet_mm"], allow_failed_imports=False)\n'
+            "lsnet = use_in(_base_)\n"
+            "model, custom_imports = dict(lsnet.model, _delete_=True), lsnet.custom_imports\n"
+            "del lsnet\n"
         )
     return (
         f'_base_ = [{case.config!r}, __import__("lsnet_mm").base("t")]\n'
@@ -98,7 +105,8 @@ def run(case: Case) -> Outcome:
     outcome = Outcome()
     try:
         cfg = read(case)
-        outcome.use_in = compare_use_in(case, cfg)
+        if case.way != ORIGINAL:
+            outcome.use_in = compare_use_in(case, cfg)
         step(case, cfg, outcome)
     except Exception as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
@@ -141,15 +149,13 @@ def step(case: Case, cfg: Config, outcome: Outcome) -> None:
         hub.update_info(name, value)
     model = revert_sync_batchnorm(MODELS.build(cfg.model))
     model.init_weights()
-    (backbone,) = (module for module in model.modules() if isinstance(module, LSNet))
-    gradients: list[torch.Tensor] = []
-    backbone.patch_embed[0].c.weight.register_hook(gradients.append)
+    gradients = watch_stem(model) if case.way != ORIGINAL else []
     optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
     losses = model.train().train_step(examples(case, cfg, 2), optimizer)
     check("a loss", *losses.values())
-    check("the stem's gradient", *gradients)
-    if not any(gradient.abs().sum() > 0 for gradient in gradients):
+    if case.way != ORIGINAL and not any(gradient.abs().sum() > 0 for gradient in gradients):
         raise ArithmeticError("no gradient reaches the stem")
+    check("the stem's gradient", *gradients)
     check("a weight", *model.state_dict().values())
     outcome.trained = True
     model.eval()
@@ -161,6 +167,14 @@ def step(case: Case, cfg: Config, outcome: Outcome) -> None:
     for value in found.values():
         check("a prediction", *(tensors(value)))
     outcome.predicted = True
+
+
+def watch_stem(model: nn.Module) -> list[torch.Tensor]:
+    """Return a list that the gradients of LSNet's first convolution will be put into."""
+    (backbone,) = (module for module in model.modules() if isinstance(module, LSNet))
+    gradients: list[torch.Tensor] = []
+    backbone.patch_embed[0].c.weight.register_hook(gradients.append)
+    return gradients
 
 
 def check(what: str, *values: Any) -> None:
@@ -185,13 +199,14 @@ def tensors(node: Any) -> Iterator[torch.Tensor]:
 
 def shrink(cfg: Config, case: Case) -> None:
     """Make a config's model small, without weights to fetch, and its optimizer's steps plain."""
+    cfg.model.setdefault("data_preprocessor", cfg.get("data_preprocessor"))  # as the runner does
     _shrink(cfg.model)
     cfg.optim_wrapper.type = "OptimWrapper"  # not in mixed precision
     cfg.optim_wrapper.pop("loss_scale", None)
     cfg.optim_wrapper.pop("dtype", None)
     if cfg.default_scope == "mmseg":
         cfg.model.data_preprocessor.update(size=(case.side, case.side), size_divisor=None)
-        cfg.model.test_cfg = dict(mode="whole")
+        cfg.model.test_cfg.mode = "whole"
     cfg.merge_from_dict({f"model.{name}": value for name, value in case.smaller.items()})
 
 
