@@ -17,7 +17,9 @@ def fit_classifier(network: ConfigDict, arch: str) -> None:
     old = measure(network.backbone)
     width, stride = old[-1]
     parts = [network.get("neck"), network.get("head")]
-    readers = [part for part in parts if isinstance(part, dict) and part.get("in_channels") == width]
+    readers = [
+        part for part in parts if isinstance(part, dict) and part.get("in_channels") == width
+    ]
     if not readers:
         raise unknown(f"neck and head of {name(network)}", old)
     last = [len(STRIDES) - 1]

@@ -71,8 +71,7 @@ WAYS = {
     "neck=dict(type='ChannelMapper', in_channels=[128], out_channels=1024, num_outs=1)",
     "map 16, 2048 channels": "backbone=dict(_base_.lsnet, out_indices=(1,)), "
     "neck=dict(type='ChannelMapper', in_channels=[128], out_channels=2048, num_outs=1)",
-    "pixel decoder": "backbone=_base_.lsnet, "
-    "panoptic_head=dict(in_channels=_base_.lsnet_channels)",
+    "pixel decoder": "backbone=_base_.lsnet, panoptic_head=dict(in_channels=_base_.lsnet_channels)",
     "pixel decoder, strides": "backbone=_base_.lsnet, panoptic_head=dict("
     "in_channels=_base_.lsnet_channels, strides=[8, 16, 32, 64])",
     "SSD": "backbone=dict(_base_.lsnet, out_indices=(0, 1)), "
@@ -81,8 +80,7 @@ WAYS = {
     "CornerNet": "backbone=dict(_base_.lsnet, out_indices=(0, 1, 2)), "
     "neck=dict(_base_.lsnet_pyramid, _delete_=True), bbox_head=dict(num_feat_levels=1)",
     # mmseg
-    "d8": "backbone=_base_.lsnet, "
-    "decode_head=_base_.lsnet_d8, auxiliary_head=_base_.lsnet_d8_aux",
+    "d8": "backbone=_base_.lsnet, decode_head=_base_.lsnet_d8, auxiliary_head=_base_.lsnet_d8_aux",
     "d8, DeepLabV3+": "backbone=_base_.lsnet, decode_head=dict(c1_in_channels=64, "
     "**_base_.lsnet_d8), auxiliary_head=_base_.lsnet_d8_aux",
     "d8, K-Net": "backbone=_base_.lsnet, "
@@ -127,7 +125,9 @@ def _segmentors(*rows: tuple[str, str, str], **others: Any) -> list[Case]:
 
 
 def _classifiers(*rows: tuple[str, str, str], **others: Any) -> list[Case]:
-    return [Case(name, f"mmpretrain::{path}.py", CLASSES, way, **others) for name, path, way in rows]
+    return [
+        Case(name, f"mmpretrain::{path}.py", CLASSES, way, **others) for name, path, way in rows
+    ]
 
 
 MMDET = [
@@ -135,11 +135,27 @@ MMDET = [
         BOXES,
         # two stages
         ("Faster R-CNN", "faster_rcnn/faster-rcnn_r50_fpn_1x_coco", "FPN, 4-64"),
-        ("Faster R-CNN C4", "faster_rcnn/faster-rcnn_r50-caffe_c4-1x_coco", "map 16, 1024 channels"),
-        ("Faster R-CNN DC5", "faster_rcnn/faster-rcnn_r50-caffe-dc5_1x_coco", "map 16, 2048 channels"),
+        (
+            "Faster R-CNN C4",
+            "faster_rcnn/faster-rcnn_r50-caffe_c4-1x_coco",
+            "map 16, 1024 channels",
+        ),
+        (
+            "Faster R-CNN DC5",
+            "faster_rcnn/faster-rcnn_r50-caffe-dc5_1x_coco",
+            "map 16, 2048 channels",
+        ),
         ("Faster R-CNN, PAFPN", "pafpn/faster-rcnn_r50_pafpn_1x_coco", "pyramid in front"),
-        ("Faster R-CNN, FPN-CARAFE", "carafe/faster-rcnn_r50_fpn-carafe_1x_coco", "pyramid in front"),
-        ("Faster R-CNN, FPG", "fpg/faster-rcnn_r50_fpg-chn128_crop640-50e_coco", "pyramid in front"),
+        (
+            "Faster R-CNN, FPN-CARAFE",
+            "carafe/faster-rcnn_r50_fpn-carafe_1x_coco",
+            "pyramid in front",
+        ),
+        (
+            "Faster R-CNN, FPG",
+            "fpg/faster-rcnn_r50_fpg-chn128_crop640-50e_coco",
+            "pyramid in front",
+        ),
         ("Faster R-CNN, HRNet", "hrnet/faster-rcnn_hrnetv2p-w18-1x_coco", "pyramid in front"),
         ("Cascade R-CNN", "cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco", "FPN, 4-64"),
         ("Cascade RPN", "cascade_rpn/cascade-rpn_faster-rcnn_r50-caffe_fpn_1x_coco", "FPN, 4-64"),
@@ -174,7 +190,11 @@ MMDET = [
         ("FCOS", "fcos/fcos_r50-caffe_fpn_gn-head_1x_coco", "FPN, 8-128"),
         ("FoveaBox", "foveabox/fovea_r50_fpn_4xb4-1x_coco", "FPN, 8-128"),
         ("FSAF", "fsaf/fsaf_r50_fpn_1x_coco", "FPN, 8-128"),
-        ("NAS-FCOS", "nas_fcos/nas-fcos_r50-caffe_fpn_nashead-gn-head_4xb4-1x_coco", "pyramid in front"),
+        (
+            "NAS-FCOS",
+            "nas_fcos/nas-fcos_r50-caffe_fpn_nashead-gn-head_4xb4-1x_coco",
+            "pyramid in front",
+        ),
         ("RepPoints", "reppoints/reppoints-moment_r50_fpn_1x_coco", "FPN, 8-128"),
         ("RTMDet", "rtmdet/rtmdet_tiny_8xb32-300e_coco", "maps 8-32"),
         ("VarifocalNet", "vfnet/vfnet_r50_fpn_1x_coco", "FPN, 8-128"),
@@ -196,7 +216,9 @@ MMDET = [
         BOXES, ("SSD300", "ssd/ssd300_coco", "SSD"), side=300, remark="its head repeats channels"
     ),
     *_detectors(
-        BOXES, ("Fast R-CNN", "fast_rcnn/fast-rcnn_r50_fpn_1x_coco", "FPN, 4-64"), sample="proposals"
+        BOXES,
+        ("Fast R-CNN", "fast_rcnn/fast-rcnn_r50_fpn_1x_coco", "FPN, 4-64"),
+        sample="proposals",
     ),
     *_detectors(
         BOXES,
@@ -232,7 +254,11 @@ MMDET = [
         PANOPTIC,
         ("Panoptic FPN", "panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco", "FPN, 4-64"),
         ("MaskFormer", "maskformer/maskformer_r50_ms-16xb1-75e_coco", "pixel decoder"),
-        ("Mask2Former, panoptic", "mask2former/mask2former_r50_8xb2-lsj-50e_coco-panoptic", "pixel decoder, strides"),
+        (
+            "Mask2Former, panoptic",
+            "mask2former/mask2former_r50_8xb2-lsj-50e_coco-panoptic",
+            "pixel decoder, strides",
+        ),
         sample="masks, semantic",
     ),
 ]
@@ -243,7 +269,11 @@ MMSEG = [
         ("CCNet", "ccnet/ccnet_r50-d8_4xb4-80k_ade20k-512x512", "d8"),
         ("DANet", "danet/danet_r50-d8_4xb4-80k_ade20k-512x512", "d8"),
         ("DeepLabV3", "deeplabv3/deeplabv3_r50-d8_4xb4-80k_ade20k-512x512", "d8"),
-        ("DeepLabV3+", "deeplabv3plus/deeplabv3plus_r50-d8_4xb4-80k_ade20k-512x512", "d8, DeepLabV3+"),
+        (
+            "DeepLabV3+",
+            "deeplabv3plus/deeplabv3plus_r50-d8_4xb4-80k_ade20k-512x512",
+            "d8, DeepLabV3+",
+        ),
         ("DMNet", "dmnet/dmnet_r50-d8_4xb4-80k_ade20k-512x512", "d8"),
         ("DNLNet", "dnlnet/dnl_r50-d8_4xb4-80k_ade20k-512x512", "d8"),
         ("EMANet", "emanet/emanet_r50-d8_4xb2-80k_cityscapes-512x1024", "d8"),
@@ -262,22 +292,36 @@ MMSEG = [
         ("SegNeXt", "segnext/segnext_mscan-t_1xb16-adamw-160k_ade20k-512x512", "head, last three"),
         ("Semantic FPN", "sem_fpn/fpn_r50_4xb4-160k_ade20k-512x512", "maps 8-64"),
         ("UPerNet", "upernet/upernet_r50_4xb4-80k_ade20k-512x512", "heads"),
-        ("UPerNet, Swin", "swin/swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512", "heads"),
+        (
+            "UPerNet, Swin",
+            "swin/swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512",
+            "heads",
+        ),
     ),
     *_segmentors(
         ("Mask2Former", "mask2former/mask2former_r50_8xb2-160k_ade20k-512x512", "use_in"),
-        ("UPerNet, ConvNeXt", "convnext/convnext-small_upernet_8xb2-amp-160k_ade20k-512x512", "use_in"),
+        (
+            "UPerNet, ConvNeXt",
+            "convnext/convnext-small_upernet_8xb2-amp-160k_ade20k-512x512",
+            "use_in",
+        ),
         remark=IMPORTS,
     ),
     *_segmentors(("OCRNet", "ocrnet/ocrnet_hr18_4xb4-80k_ade20k-512x512", "use_in"), remark=LIST),
-    *_segmentors(("OCRNet, d8", "ocrnet/ocrnet_r101-d8_8xb2-40k_cityscapes-512x1024", "use_in"), remark=LIST),
+    *_segmentors(
+        ("OCRNet, d8", "ocrnet/ocrnet_r101-d8_8xb2-40k_cityscapes-512x1024", "use_in"), remark=LIST
+    ),
     *_segmentors(
         ("ANN", "ann/ann_r50-d8_4xb4-80k_ade20k-512x512", "d8, two maps"),
         ("EncNet", "encnet/encnet_r50-d8_4xb4-80k_ade20k-512x512", "d8, three maps"),
         remark="it reads several dilated maps: a neck brings LSNet's to stride 8",
     ),
     *_segmentors(
-        ("LR-ASPP", "mobilenet_v3/mobilenet-v3-d8_lraspp_4xb4-320k_cityscapes-512x1024", "d8, LR-ASPP"),
+        (
+            "LR-ASPP",
+            "mobilenet_v3/mobilenet-v3-d8_lraspp_4xb4-320k_cityscapes-512x1024",
+            "d8, LR-ASPP",
+        ),
         side=512,
         remark="it pools 49 cells of a map at stride 8: a neck brings LSNet's there",
     ),

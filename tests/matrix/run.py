@@ -83,7 +83,11 @@ def run_apart(case: Case, timeout: float = TIMEOUT) -> Outcome:
     process.start()
     sender.close()
     try:
-        outcome = receiver.recv() if receiver.poll(timeout) else Outcome(error="takes too long")
+        outcome = (
+            receiver.recv()
+            if receiver.poll(timeout)
+            else Outcome(error=f"takes longer than {timeout} s")
+        )
     except EOFError:
         process.join()
         outcome = Outcome(error=f"the process ended with status {process.exitcode}")
@@ -256,4 +260,3 @@ def _class(_: int) -> Any:
     from mmpretrain.structures import DataSample
 
     return DataSample().set_gt_label(int(torch.randint(3, ())))
-
