@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo demo-segmentation demo-classification test browser lint clean
+.PHONY: install demo demo-segmentation demo-classification test matrix browser lint clean
 
 install: $(STAMP)
 
@@ -24,6 +24,10 @@ demo demo-segmentation demo-classification: $(STAMP)
 # A process for each of two cores; torch's own threads would only wait for each other.
 test: lint browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# LSNet in some hundred configs of mmdet, mmseg and mmpretrain: writes docs/compatibility.md.
+matrix: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.matrix
 
 # The pages of tools/report.py are tested in Chromium, which pip does not have: root gets it from
 # Debian. Where it cannot be had, the tests say what to install.

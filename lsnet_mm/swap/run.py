@@ -40,9 +40,9 @@ def base(arch: str = "t") -> str:
 def use_in(cfg: Config | ConfigDict | str | Path, arch: str = "t") -> Config:
     """Return a config of mmdet, mmseg or mmpretrain with LSNet in the place of its backbone.
 
-    With it come the published ImageNet weights and the pixel statistics that they take; optimizer
-    and schedule stay, but for learning rates by the former backbone's layers. The former backbone and neck are built and run on a small image, which
-    tells what neck and heads count on:
+    With it come the published ImageNet weights and the pixel statistics that they take. Optimizer
+    and schedule stay, except for learning rates by the former backbone's layers. The former
+    backbone and neck are built and run on a small image, which tells what neck and heads count on:
 
     - Detectors keep their strides, and necks get LSNet's maps of these. Where a neck starts at
       stride 4, which LSNet lacks, mmdet's FPN becomes

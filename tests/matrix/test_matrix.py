@@ -90,4 +90,4 @@ def test_page_names_what_failed_and_why():
     assert "1 of 2 configs train and predict" in page
     failed.original = "KeyError: 'x'"
     assert "so does the library's own config" in compose(results)
-    assert "{" not in page.replace("lsnet_{t,s,b}.py", "").split("```")[-1].split("##")[0]
+    assert not any(f"{{{name}}}" in page for name in ("versions", "tables", "ways"))
