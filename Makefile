@@ -1,18 +1,21 @@
-# Every target makes the virtual environment itself, and again when its inputs change.
+# Every target makes the virtual environment itself, and again when its inputs change. TORCH=2.4.1 asks
+# for that torch, in an environment of its own.
 PYTHON ?= python3
-VENV := .venv
+TORCH ?=
+VENV := .venv$(TORCH:%=-torch-%)
+REQUIREMENTS := requirements.txt
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo demo-segmentation demo-classification test matrix browser lint clean
+.PHONY: install demo demo-segmentation demo-classification test test-openmmlab matrix browser lint docs docs-serve clean
 
 install: $(STAMP)
 
-$(STAMP): requirements.txt setup.cfg pyproject.toml
+$(STAMP): $(REQUIREMENTS) setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 12) else "Python 3.10 to 3.12 is needed, this is %d.%d: try make PYTHON=python3.11 ..." % v)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -r requirements.txt -e '.[test]'
+	$(BIN)/python -m pip install --quiet -r $(REQUIREMENTS) $(TORCH:%=torch==%) -e '.[test]'
 	touch $(STAMP)
 
 demo: TASK = detection
@@ -24,6 +27,10 @@ demo demo-segmentation demo-classification: $(STAMP)
 # A process for each of two cores; torch's own threads would only wait for each other.
 test: lint browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# The same with OpenMMLab's original packages in place of OneDL's.
+test-openmmlab:
+	$(MAKE) test VENV=.venv-openmmlab$(TORCH:%=-torch-%) REQUIREMENTS=requirements-openmmlab.txt
 
 # LSNet in some hundred configs of mmdet, mmseg and mmpretrain: writes docs/compatibility.md.
 matrix: $(STAMP)
@@ -40,5 +47,13 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# All pages anew, as warnings come only with what is read. The tests build them too.
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -q -E -W --keep-going -d build/doctrees docs site
+	@echo "Pages: $(CURDIR)/site/index.html"
+
+docs-serve: docs
+	$(BIN)/python -m http.server --directory site
+
 clean:
-	rm -rf $(VENV) work_dirs data/shapes data/shapes_ade20k data/shapes_imagenet
+	rm -rf .venv .venv-* build site work_dirs data/shapes data/shapes_ade20k data/shapes_imagenet

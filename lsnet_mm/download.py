@@ -2,7 +2,8 @@
 
 The hashes of the published files are not known to us. The authors' hub, and mirrors of it, name a
 large file's SHA-256 themselves, in the header ``X-Linked-ETag`` (or ``ETag``): that guards against
-damage on the way, not against a hub that serves another file.
+damage on the way, not against a hub that serves another file. So what comes is also checked to be
+data that loading cannot run.
 """
 
 import fcntl
@@ -12,7 +13,7 @@ import re
 import shutil
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
@@ -26,13 +27,15 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from tqdm import tqdm
 
 from lsnet_mm.errors import InputError
+from lsnet_mm.loading import check_checkpoint
 from lsnet_mm.model_zoo import HUB, Weights
 
 WAITS = (1, 2, 4, 8)  # seconds before each further try
 TIMEOUT = 30  # seconds without a byte
 CHUNK = 1 << 20  # bytes
 SHA256 = re.compile(r'"?([0-9a-f]{64})"?')
-RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
+NUMBER = re.compile(r"[0-9]{1,18}")
+RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})")
 BUSY = (408, 429, 500, 502, 503, 504)  # answers of HTTP that may be others a moment later
 
 
@@ -59,24 +62,30 @@ class Answer:
     version: str
 
 
-def fetch(weights: Weights, out_dir: Path, hub: str = HUB) -> Path:
+def fetch(weights: Weights, out_dir: Path, hub: str = HUB, trust: bool = False) -> Path:
     """Download published weights, unless they are already there, and return their path.
 
     Args:
         weights: From :mod:`lsnet_mm.model_zoo`.
         out_dir: Folder to write to; made if missing.
         hub: URL of the folder they are in.
+        trust: Take a file even if loading it could run a program hidden in it.
 
     Raises:
         InputError: As ``download``.
     """
     path = out_dir / weights.file_name
-    download(f"{hub.rstrip('/')}/{weights.file_name}", path)
+    check = None if trust else check_checkpoint
+    download(f"{hub.rstrip('/')}/{weights.file_name}", path, check=check)
     return path
 
 
 def download(
-    url: str, path: Path, waits: Sequence[float] = WAITS, timeout: float = TIMEOUT
+    url: str,
+    path: Path,
+    waits: Sequence[float] = WAITS,
+    timeout: float = TIMEOUT,
+    check: Callable[[Path], None] | None = None,
 ) -> None:
     """Download a file, going on from what an earlier download left.
 
@@ -89,10 +98,11 @@ def download(
         path: File to write. If it is there, it is compared with the server's and left as it is.
         waits: Seconds to wait before each further try, after a connection that failed.
         timeout: Seconds without a byte after which a connection counts as failed.
+        check: Called with the whole file before it gets its name; raises InputError to refuse it.
 
     Raises:
         InputError: If there is no such file, no connection or no room; if what came is not what the
-            server announced, or what is there is not what the server has.
+            server announced or is refused, or what is there is not what the server has.
     """
     if urlparse(url).scheme not in ("http", "https"):
         raise InputError(f"downloads come from http:// or https:// addresses, got {url}")
@@ -115,8 +125,8 @@ def download(
             _verify(path, answer, "remove it, or choose another folder")
             file.truncate(0)
         else:
-            _finish(file, part, path, answer)
-            version.unlink()
+            _finish(file, part, path, answer, check)
+            version.unlink(missing_ok=True)  # of a file without bytes there is none
 
 
 @contextmanager
@@ -181,26 +191,31 @@ def _open(url: str, headers: dict[str, str], timeout: float) -> Answer:
     response = build_opener(redirects).open(request, timeout=timeout)
     found, linked = response.headers, redirects.linked
     content_range = RANGE.fullmatch(found.get("Content-Range", ""))
-    start, size = 0, found.get("Content-Length")
+    start, size = 0, _bytes(found.get("Content-Length"))
     if response.status == 206:
-        start, size = content_range.groups() if content_range else (-1, None)
-    listed = linked.get("X-Linked-Size") or found.get("X-Linked-Size")
+        start, size = map(int, content_range.groups()) if content_range else (-1, None)
+    listed = _bytes(linked.get("X-Linked-Size") or found.get("X-Linked-Size"))
     size = listed if size is None else size
-    if size is None or (listed and int(size) != int(listed)):
+    if size is None or listed not in (None, size):
         response.close()
         raise InputError(
-            f"{url}: the server announces {size or 'no number of'} bytes"
-            + (f", but lists the file with {listed}" if listed else ": a cut could not be told")
+            f"{url}: the server announces {'no number of' if size is None else size} bytes"
+            + (": a cut could not be told" if size is None else f", but lists {listed}")
         )
     mark = found.get("ETag", "")
     sha256 = SHA256.fullmatch(linked.get("X-Linked-ETag") or found.get("X-Linked-ETag") or mark)
     return Answer(
         response,
-        int(start),
-        int(size),
+        start,
+        size,
         sha256 and sha256[1],
         version=mark if mark and not mark.startswith("W/") else found.get("Last-Modified", ""),
     )
+
+
+def _bytes(text: str | None) -> int | None:
+    """A number of bytes that a header announces; None if there is none."""
+    return int(text) if text and NUMBER.fullmatch(text) else None
 
 
 class Redirects(HTTPRedirectHandler):
@@ -252,10 +267,18 @@ def _write(answer: Answer, file: BinaryIO, version: Path) -> None:
         raise CutError(f"the connection ended at byte {_size(file)} of {answer.size}")
 
 
-def _finish(file: BinaryIO, part: Path, path: Path, answer: Answer) -> None:
+def _finish(
+    file: BinaryIO,
+    part: Path,
+    path: Path,
+    answer: Answer,
+    check: Callable[[Path], None] | None,
+) -> None:
     """Give a whole file its name, once it is on the disk."""
     try:
         _verify(part, answer, "it was removed; try again, or another --hub")
+        if check:
+            check(part)
     except InputError:
         file.truncate(0)
         raise
@@ -312,5 +335,5 @@ def _connection_errors(url: str) -> Iterator[None]:
                 "elsewhere, or name a mirror with --hub URL"
             ) from error
         raise CutError(f"no connection ({error.reason})") from error
-    except (HTTPException, OSError) as error:
+    except (HTTPException, OSError, OverflowError) as error:
         raise CutError(f"the connection failed ({error or type(error).__name__})") from error

@@ -207,7 +207,7 @@ def test_wrong_hash_is_refused(where, hub, path):
 
 def test_wrong_sizes_are_refused(hub, path):
     hub.redirect = {"X-Linked-Size": "5"}
-    assert "announces 307200 bytes, but lists the file with 5" in refused(hub, path)
+    assert "announces 307200 bytes, but lists 5" in refused(hub, path)
     hub.redirect, hub.announced = None, 400_000
     hub.ranges = False
     assert "the connection ended at byte 307200 of 400000, in 3 tries" in refused(hub, path)

@@ -1,4 +1,5 @@
-"""Measure networks side by side, or the LS convolution's operator alone (--ops).
+"""Measure networks side by side, the LS convolution's operator alone (--ops), or the stand-in for
+mmcv's compiled operators beside them (--mmcv-ops).
 
 Everything is timed in turn in one run, medians are printed, and ratios are to the first row.
 """
@@ -9,7 +10,7 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 
-from options import image_size, user_errors
+from options import add_trust_option, image_size, user_errors
 
 MODES = ("eager", "folded", "compiled", "folded-compiled", "onnxruntime", "openvino")
 
@@ -25,6 +26,11 @@ def parse_args() -> argparse.Namespace:
         "(default: lsnet_t)",
     )
     parser.add_argument("--ops", action="store_true", help="measure SKA at the networks' shapes")
+    parser.add_argument(
+        "--mmcv-ops",
+        action="store_true",
+        help="measure the stand-in for mmcv's compiled ops beside a compiled mmcv, on the CPU",
+    )
     parser.add_argument("--train", action="store_true", help="a training step, not inference")
     parser.add_argument("--modes", nargs="+", choices=MODES, default=["eager"])
     parser.add_argument(
@@ -53,13 +59,16 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
     parser.add_argument("--repeats", type=int, default=20, help="timings of each (default: 20)")
     parser.add_argument("--out", type=Path, help="folder for a CSV file and a plot")
+    add_trust_option(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     """Measure, print, write."""
     args = parse_args()
-    with user_errors():
+    from lsnet_mm.loading import guarded_loading
+
+    with user_errors(), guarded_loading(args.trust_checkpoint):
         rows = measure(args)
     if args.out:
         write(args, rows)
@@ -73,9 +82,16 @@ def measure(args: argparse.Namespace) -> list[dict]:
 
     if args.threads:
         torch.set_num_threads(args.threads)
-    device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    gpu = torch.cuda.is_available() and not args.mmcv_ops
+    device = torch.device(args.device or ("cuda" if gpu else "cpu"))
     dtype = getattr(torch, args.dtype)
     print(conditions(device, args))
+    if args.mmcv_ops:
+        from lsnet_mm.benchmark import mmcv_ops
+
+        rows = mmcv_ops.compare(args.repeats)
+        print(f"\n{report.table(rows)}", flush=True)
+        return rows
     found = []
     for batch in args.batch:
         for size in args.size:
@@ -148,7 +164,7 @@ def write(args: argparse.Namespace, rows: list[dict]) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     report.write_csv(rows, args.out / "benchmark.csv")
     print(f"\n{args.out / 'benchmark.csv'}")
-    if not args.ops and not args.train:
+    if not args.ops and not args.mmcv_ops and not args.train:
         last = [
             row
             for row in rows

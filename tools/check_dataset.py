@@ -8,7 +8,7 @@ import argparse
 import os
 import sys
 
-from options import positive, user_errors
+from options import add_trust_option, positive, user_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -31,6 +31,7 @@ def parse_args() -> argparse.Namespace:
         metavar="N",
         help="open only N images of each data set, evenly spread (annotations are all checked)",
     )
+    add_trust_option(parser)
     parser.set_defaults(launcher="none")
     return parser.parse_args()
 
@@ -40,8 +41,9 @@ def main() -> None:
     args = parse_args()
     try:
         from lsnet_mm.check import check
+        from lsnet_mm.loading import guarded_loading
 
-        with user_errors():
+        with user_errors(), guarded_loading(args.trust_checkpoint):
             fine = check(args)
     except KeyboardInterrupt:
         print("interrupted: not all was checked", file=sys.stderr)

@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from options import user_errors
+from options import add_trust_option, user_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -23,6 +23,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--list", action="store_true", help="list names, the authors' results and configs"
     )
+    add_trust_option(parser)
     args = parser.parse_args()
     if not args.names and not args.list:
         parser.error("give the NAME of weights, or --list")
@@ -40,7 +41,8 @@ def main() -> None:
                 print(*model_zoo.table(), sep="\n")
             found = [model_zoo.find(name) for name in args.names]
             for weights in found:
-                path = download.fetch(weights, args.out_dir, args.hub or model_zoo.HUB)
+                hub = args.hub or model_zoo.HUB
+                path = download.fetch(weights, args.out_dir, hub, args.trust_checkpoint)
                 print(f"{path}, to test it: python tools/test.py {weights.config} {path}")
     except KeyboardInterrupt:
         print("interrupted: the same command goes on from here", file=sys.stderr)

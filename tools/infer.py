@@ -7,7 +7,7 @@ status is 1 if an image could not be read; all others are done.
 import argparse
 import sys
 
-from options import positive, user_errors
+from options import add_trust_option, positive, user_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -52,6 +52,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--cfg-options", nargs="+", metavar="KEY=VALUE", help="change settings of the config"
     )
+    add_trust_option(parser)
     return parser.parse_args()
 
 

@@ -1,16 +1,19 @@
 """Start N processes of a tool on this machine with torchrun, as one of NNODES machines.
 
 Environment: NNODES, NODE_RANK, MASTER_ADDR, PORT, as in mm's scripts. On a single machine without
-PORT a free port is taken, so that several runs can share it.
+PORT a free port is taken, so that several runs can share it. MAX_RESTARTS, on a single machine, is
+how often all processes are started again when one dies; training then goes on from its latest
+checkpoint.
 """
 
 import os
+import signal
 import socket
 import sys
 
 from torch.cuda import device_count, is_available
 from torch.distributed.elastic.multiprocessing.api import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.run import main as torchrun
 
 
@@ -34,6 +37,18 @@ def rendezvous(environment: dict[str, str]) -> list[str]:
         f"--master_addr={environment.get('MASTER_ADDR') or '127.0.0.1'}",
         f"--master_port={port}",
     ]
+
+
+def restarts(environment: dict[str, str]) -> list[str]:
+    """Options that say how often to start again.
+
+    Raises:
+        ValueError: If MAX_RESTARTS is no number, or there are several machines.
+    """
+    times = _number(environment, "MAX_RESTARTS", 0)
+    if times and _number(environment, "NNODES", 1) > 1:  # the others would not start again
+        raise ValueError("MAX_RESTARTS is for a single machine, but NNODES is more than 1")
+    return [f"--max-restarts={times}"]
 
 
 def _number(environment: dict[str, str], name: str, default: int) -> int:
@@ -71,7 +86,8 @@ def main(processes: str, *command: str) -> int:
     """Run ``command`` in ``processes`` processes and return the exit status."""
     try:
         check_processes(processes)
-        options = [*rendezvous(dict(os.environ)), f"--nproc_per_node={processes}"]
+        environment = dict(os.environ)
+        options = [*rendezvous(environment), *restarts(environment)]
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -79,12 +95,28 @@ def main(processes: str, *command: str) -> int:
         threads = max(1, (os.cpu_count() or 1) // int(processes))
         os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     try:
-        torchrun([*options, *command])
-    except ChildFailedError as error:  # the process has told its own error
-        return max(failure.exitcode for failure in error.failures.values()) or 1
+        torchrun([*options, f"--nproc_per_node={processes}", *command])
+    except ChildFailedError as error:
+        ended = {rank: f for rank, f in error.failures.items() if f.exitcode == -signal.SIGTERM}
+        # Those that torchrun has ended itself are no cause.
+        causes = {rank: f for rank, f in error.failures.items() if rank not in ended} or ended
+        return max(_tell(rank, failure) for rank, failure in causes.items())
     except SignalException as stopped:  # by the user or a scheduler; torchrun passed it on
         return 128 + stopped.sigval
     return 0
+
+
+def _tell(rank: int, failure: ProcessFailure) -> int:
+    """Return a process's exit status; one that was killed could not tell its error itself."""
+    if failure.exitcode >= 0:
+        return failure.exitcode or 1
+    print(
+        f"error: process {rank} was killed by {failure.signal_name()}, and the others were ended. "
+        "If nobody did that, the machine may be out of memory (dmesg tells). Training goes on from "
+        "its latest checkpoint with --resume",
+        file=sys.stderr,
+    )
+    return 128 - failure.exitcode
 
 
 if __name__ == "__main__":

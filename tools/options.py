@@ -32,7 +32,18 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         default="none",
         help="job launcher (the dist_ and slurm_ scripts set it)",
     )
+    add_trust_option(parser)
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
+
+
+def add_trust_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option without which files are read as data; configs cannot set it."""
+    parser.add_argument(
+        "--trust-checkpoint",
+        action="store_true",
+        help="load files even if that could run a program hidden in them: only if you trust where "
+        "they come from",
+    )
 
 
 def export_local_rank(args: argparse.Namespace) -> None:
@@ -48,6 +59,13 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def whole_number(text: str) -> int:
+    """Return a whole number of 0 or more."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
+    return int(text)
+
+
 def image_size(text: str) -> tuple[int, int]:
     """Return height and width of a text such as 224 or 800x1344."""
     sides = text.split("x")
@@ -58,12 +76,15 @@ def image_size(text: str) -> tuple[int, int]:
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Print errors that the user can mend as one message, once per machine, and exit with 1."""
-    from lsnet_mm.errors import InputError
+    """Print errors that the user can mend as one message, and exit with 1.
+
+    All processes of a machine meet the same ones, but for those of data: one of them prints.
+    """
+    from lsnet_mm.errors import DataError, InputError
 
     try:
         yield
     except (InputError, FileNotFoundError) as error:
-        if os.environ.get("LOCAL_RANK", "0") == "0":
+        if os.environ.get("LOCAL_RANK", "0") == "0" or isinstance(error, DataError):
             print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

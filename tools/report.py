@@ -6,7 +6,7 @@ checkpoint, which is run over the config's test set, or from a file that tools/t
 
 import argparse
 
-from options import positive, user_errors
+from options import add_trust_option, positive, user_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,6 +32,7 @@ def parse_args() -> argparse.Namespace:
         metavar="KEY=VALUE",
         help="change settings of the run's config, e.g. data_root=DIR",
     )
+    add_trust_option(parser)
     return parser.parse_args()
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-from options import add_run_options, export_local_rank, user_errors
+from options import add_run_options, export_local_rank, user_errors, whole_number
 
 
 def parse_args() -> argparse.Namespace:
@@ -15,13 +15,27 @@ def parse_args() -> argparse.Namespace:
         nargs="?",
         const="auto",
         metavar="CHECKPOINT",
-        help="go on from this checkpoint, or from the work folder's latest",
+        help="go on from this checkpoint, or from the work folder's latest that is not damaged, "
+        "if there is one",
     )
     parser.add_argument("--amp", action="store_true", help="train in mixed precision")
+    parser.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="the same weights at every run on this machine, with seed 0 if the config sets none; "
+        "slower (docs/reliability.md)",
+    )
     parser.add_argument(
         "--auto-scale-lr",
         action="store_true",
         help="scale the learning rate to the total batch (auto_scale_lr of the config)",
+    )
+    parser.add_argument(
+        "--skip-nonfinite",
+        type=whole_number,
+        default=0,
+        metavar="N",
+        help="leave out up to N iterations whose loss is not finite, where training would stop",
     )
     return parser.parse_args()
 

@@ -83,6 +83,8 @@ class ClassificationContents(Contents):
             what = "{} stands where the config has {}: labels would be wrong".format(*order)
             kind = "class folders in another order than the classes"
             self.problems.append(Problem(kind, folder, what))
+        else:  # there is no telling which of the folders is too many
+            self.folders = [osp.join(folder, name) for name in folders]
         self.classes = named if len(named) == len(folders) else folders
         samples, _ = get_samples(folder, label_of, dataset.is_valid_file)
         return [name for name, _ in samples], [label for _, label in samples]

@@ -1,7 +1,6 @@
 """Checks of a data set in COCO's format: boxes and masks."""
 
 import os.path as osp
-from contextlib import suppress
 
 import numpy as np
 from mmengine.dataset import BaseDataset
@@ -78,13 +77,14 @@ class CocoContents(Contents):
     def thumbnail(self, index: int) -> Thumbnail:
         """Return an image with its boxes and masks; raises UnusableFileError if it is damaged."""
         path, (width, height) = self.items[index]
-        image = shrink(load_image(path))
+        image = load_image(path)
+        as_annotated = sorted(image.size) == sorted((width, height))
+        image = shrink(image)
         across, down = image.width / width, image.height / height
         for label, entry in self._drawn[index]:
-            if entry.get("segmentation"):
-                with suppress(ValueError):  # a compressed mask may be damaged
-                    mask = decode_mask(entry["segmentation"], width, height)
-                    paint(image, mask, self.palette[label])
+            if entry.get("segmentation") and as_annotated:
+                mask = decode_mask(entry["segmentation"], width, height)
+                paint(image, mask, self.palette[label])
         for label, entry in self._drawn[index]:
             x, y, w, h = entry["bbox"]
             box = (x * across, y * down, (x + w) * across, (y + h) * down)
@@ -104,7 +104,7 @@ def inspect_sized(item: tuple[str, tuple[int, int]]) -> FileRecord:
 
 
 def decode_mask(segmentation: list | dict, width: int, height: int) -> np.ndarray:
-    """Return the mask of polygons or of an RLE, bool (H, W); ValueError if an RLE is damaged."""
+    """Return the mask of polygons or of an RLE, bool (H, W); all must be sound."""
     if isinstance(segmentation, list):
         runs = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
     elif isinstance(segmentation["counts"], list):

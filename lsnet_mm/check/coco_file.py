@@ -22,11 +22,23 @@ from lsnet_mm.check.statistics import listed
 SECTIONS = ("images", "annotations", "categories")
 TOLERANCE = 1  # pixels that a box may reach over the image's border
 MIN_POLYGON = 6  # coordinates
+REACH = 2  # image sides that a polygon may reach: what is farther would take decoders for ever
 
 # Objects without extent are dropped on loading. A few slips in many are no reason to stop: COCO's
 # own train2017 has two in 860001 annotations.
 NO_EXTENT = "objects without extent, dropped on loading"
 RARE = 1e-4
+
+# What mmdet drops, or clips to the image, when it reads a file: the rest can be trained on.
+LEFT_OUT = (
+    NO_EXTENT,
+    "boxes of negative size",
+    "boxes outside the image",
+    "annotations of unknown categories",
+    "annotations of unknown images",
+    "polygons that enclose nothing",
+    "classes without images",
+)
 
 Found = tuple[str, str]  # the kind of a problem, and the problem
 
@@ -82,14 +94,17 @@ def read_annotations(path: str, classes: Sequence[str], masks: bool) -> CocoFile
     if len(images) < len(content["images"]):
         what = f"{len(content['images']) - len(images)} lack id, file_name, width or height"
         problems.append(Problem("incomplete image entries", path, what))
-    categories = [entry for entry in content["categories"] if _has(entry, ("id", "name"))]
+    categories = [entry for entry in content["categories"] if _is_category(entry)]
+    if len(categories) < len(content["categories"]):
+        what = f"{len(content['categories']) - len(categories)} lack id or name"
+        problems.append(Problem("incomplete category entries", path, what))
     entries = content["annotations"]
     for section, found in zip(SECTIONS, (images, entries, categories), strict=True):
         problems.extend(_shared_ids(path, section, found))
     problems.extend(_label_problems(path, categories, classes))
     known = References(
         names={entry["id"]: entry["file_name"] for entry in images},
-        sizes={entry["id"]: (entry["width"], entry["height"]) for entry in images},
+        sizes={entry["id"]: _size(entry) for entry in images},
         categories={entry["id"]: entry["name"] for entry in categories},
     )
     sound = _take_sound(path, entries, known, masks, problems)
@@ -99,7 +114,7 @@ def read_annotations(path: str, classes: Sequence[str], masks: bool) -> CocoFile
     labels = [label_of[known.categories[entry["category_id"]]] for entry in annotations]
     return CocoFile(
         names=[entry["file_name"] for entry in images],
-        sizes=[(entry["width"], entry["height"]) for entry in images],
+        sizes=[_size(entry) for entry in images],
         annotations=annotations,
         owners=np.array([order[entry["image_id"]] for entry in annotations], np.int64),
         labels=np.array(labels, np.int64),
@@ -176,6 +191,8 @@ def read_json(path: str) -> tuple[dict[str, list], list[Problem]]:
             content = json.load(file)
     except ValueError as error:
         what = f"is not JSON: {error}"
+    except RecursionError:
+        what = "is not JSON of COCO's: lists within lists without end"
     finally:
         if collecting:
             gc.enable()
@@ -200,21 +217,36 @@ def _are_numbers(values: Sequence[Any]) -> bool:
     """Tell whether all values are finite numbers: if one is not, their sum is not."""
     try:
         return math.isfinite(sum(values))
-    except TypeError:
+    except (TypeError, OverflowError):
         return False
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int | float | str)
 
 
 def _is_image(entry: Any) -> bool:
     return (
         _has(entry, ("id", "file_name", "width", "height"))
+        and _is_id(entry["id"])
         and isinstance(entry["file_name"], str)
         and _are_numbers([entry["width"], entry["height"]])
-        and min(entry["width"], entry["height"]) > 0
+        and min(_size(entry)) > 0
     )
 
 
+def _size(image: dict) -> tuple[int, int]:
+    """Width and height of an image entry in pixels: some programs write 640.0."""
+    return int(image["width"]), int(image["height"])
+
+
+def _is_category(entry: Any) -> bool:
+    return _has(entry, ("id", "name")) and _is_id(entry["id"]) and isinstance(entry["name"], str)
+
+
 def _shared_ids(path: str, section: str, entries: Sequence[Any]) -> Iterator[Problem]:
-    ids = Counter(entry.get("id") for entry in entries if isinstance(entry, dict))
+    given = (entry.get("id") for entry in entries if isinstance(entry, dict))
+    ids = Counter(value for value in given if _is_id(value))
     for value, count in ids.items():
         if count > 1:
             yield Problem(f"{section} that share an id", path, f"id {value}: {count} of them")
@@ -238,7 +270,7 @@ def _label_problems(
 def _name(entry: Any, known: References) -> str:
     if not isinstance(entry, dict):
         return "an annotation"
-    image = known.names.get(entry.get("image_id"))
+    image = known.names.get(entry["image_id"]) if _is_id(entry.get("image_id")) else None
     return f"annotation {entry.get('id')}" + (f" of {image}" if image else "")
 
 
@@ -246,13 +278,18 @@ def _annotation_problem(entry: Any, known: References, masks: bool) -> Found | N
     """Return the first thing wrong with an annotation."""
     if not _has(entry, ("id", "image_id", "category_id", "bbox", "area")):
         return "incomplete annotations", "lacks id, image_id, category_id, bbox or area"
+    if not all(_is_id(entry[key]) for key in ("id", "image_id", "category_id")):
+        return "ids that are neither numbers nor names", "id, image_id or category_id"
     if entry["image_id"] not in known.sizes:
         return "annotations of unknown images", f"image {entry['image_id']}"
     if entry["category_id"] not in known.categories:
         return "annotations of unknown categories", f"category {entry['category_id']}"
     width, height = known.sizes[entry["image_id"]]
-    return _box_problem(entry["bbox"], entry["area"], width, height) or _mask_problem(
-        entry.get("segmentation"), width, height, masks
+    mask = entry.get("segmentation")
+    return (
+        _undecodable(mask, width, height)
+        or _box_problem(entry["bbox"], entry["area"], width, height)
+        or _mask_problem(mask, masks)
     )
 
 
@@ -269,28 +306,61 @@ def _box_problem(box: Any, area: Any, width: int, height: int) -> Found | None:
     return None
 
 
-def _mask_problem(segmentation: Any, width: int, height: int, needed: bool) -> Found | None:
+def _undecodable(segmentation: Any, width: int, height: int) -> Found | None:
+    """Return what a mask has that decoders, which trust it, crash on."""
     if not segmentation:
-        return ("objects without a mask", "has no segmentation") if needed else None
+        return None
     if isinstance(segmentation, dict):
         return _rle_problem(segmentation, width, height)
-    for polygon in segmentation if isinstance(segmentation, list) else [segmentation]:
-        if not isinstance(polygon, list) or len(polygon) < MIN_POLYGON or len(polygon) % 2:
-            count = len(polygon) if isinstance(polygon, list) else "no"
-            return "polygons that enclose nothing", f"a polygon has {count} coordinates"
+    if not isinstance(segmentation, list) or any(not isinstance(p, list) for p in segmentation):
+        return "masks that are no lists of polygons", f"segmentation {str(segmentation)[:40]}"
+    for polygon in segmentation:
         if not _are_numbers(polygon):
             return "polygons that are not finite numbers", f"polygon {listed(polygon, 8)}"
+        if polygon and max(map(abs, polygon)) > REACH * max(width, height):
+            return "polygons far outside the image", f"polygon {listed(polygon, 8)}"
+    return None
+
+
+def _mask_problem(segmentation: Any, needed: bool) -> Found | None:
+    if not segmentation:
+        return ("objects without a mask", "has no segmentation") if needed else None
+    for polygon in segmentation if isinstance(segmentation, list) else ():
+        if len(polygon) < MIN_POLYGON or len(polygon) % 2:
+            return "polygons that enclose nothing", f"a polygon has {len(polygon)} coordinates"
     return None
 
 
 def _rle_problem(rle: dict, width: int, height: int) -> Found | None:
-    """Return what is wrong with an RLE; a compressed one, a string, is not taken apart."""
+    """Return what is wrong with an RLE."""
     counts, size = rle.get("counts"), rle.get("size")
     if size != [height, width]:
         what = f"height and width {size}, of the image {[height, width]}"
         return "masks of another size than the image", what
-    if isinstance(counts, list) and _are_numbers(counts):
-        what = f"runs of {sum(counts)} pixels, image of {width * height}"
-        wrong = sum(counts) != width * height
-        return ("masks of another size than the image", what) if wrong else None
-    return None if isinstance(counts, str) else ("masks without runs", f"counts {counts}")
+    runs = _unpacked(counts) if isinstance(counts, str) else counts
+    if not isinstance(runs, list) or not _are_numbers(runs) or any(run < 0 for run in runs):
+        return "masks without runs", f"counts {str(counts)[:40]}"
+    what = f"runs of {sum(runs)} pixels, image of {width * height}"
+    wrong = sum(runs) != width * height
+    return ("masks of another size than the image", what) if wrong else None
+
+
+def _unpacked(counts: str) -> list[int] | None:
+    """Return the runs of a compressed RLE, as pycocotools packs them; None if it is damaged.
+
+    A run is a signed number, in digits of five bits, the lowest first, each in a character from
+    "0" on whose sixth bit tells that more follow. From the fourth run on it is the difference to
+    the run before the last.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for bits in (ord(character) - ord("0") for character in counts):
+        if not 0 <= bits < 64:
+            return None
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits < 32:
+            value -= (bits & 16) << (shift - 4)
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            value = shift = 0
+    return None if shift else runs

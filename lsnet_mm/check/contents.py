@@ -19,6 +19,7 @@ class Contents(ABC):
         inspect: Inspects an image and what belongs to it, in a worker process.
         problems: What is wrong with the annotations.
         shown: Images for a grid of thumbnails, indices into ``paths``.
+        folders: Class folders in the order of their labels; none for other kinds of data.
     """
 
     classes: Sequence[str]
@@ -28,6 +29,7 @@ class Contents(ABC):
     inspect: Callable[[Any], FileRecord]
     problems: list[Problem]
     shown: Sequence[int]
+    folders: Sequence[str] = ()
 
     @abstractmethod
     def statistics(self, found: Inspection) -> list[str]:

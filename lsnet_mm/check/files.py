@@ -25,8 +25,11 @@ from lsnet_mm.errors import InputError
 CHUNK = 16  # files that a worker is sent at a time, at most
 AHEAD = 4  # chunks that wait for each worker
 
-# A data set is the user's own: a large image is no attack.
+# A data set is the user's own: a large image is no attack. One that its file cannot hold is damage,
+# and decoders would take the memory for it before they notice.
 Image.MAX_IMAGE_PIXELS = None
+LARGE = 100_000_000  # pixels
+DENSEST = 10_000  # pixels that a byte of a file can stand for: 8256 in a PNG of two colours
 
 
 class Problem(NamedTuple):
@@ -135,7 +138,7 @@ def _records(
     if min(workers, len(chunks)) <= 1:
         yield from map(work, chunks)
         return
-    pool = ProcessPoolExecutor(min(workers, len(chunks)), initializer=_end_on_interrupt)
+    pool = ProcessPoolExecutor(min(workers, len(chunks)), initializer=_ignore_interrupt)
     try:
         waiting = deque()
         for chunk in chunks:
@@ -149,15 +152,15 @@ def _records(
             "a worker process was killed, perhaps for want of memory: try fewer --workers"
         ) from error
     except KeyboardInterrupt:
-        for worker in active_children():  # one that has just started may not heed the signal yet
+        for worker in active_children():
             worker.kill()
         raise
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _end_on_interrupt() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # without a traceback, even while a read hangs
+def _ignore_interrupt() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends them
 
 
 def _inspect_chunk(inspect: Callable[[Any], FileRecord], items: Sequence[Any]) -> list[FileRecord]:
@@ -175,13 +178,15 @@ def inspect_image(path: str) -> FileRecord:
         with _problems_of(path):
             data = Path(path).read_bytes()
             image = Image.open(BytesIO(data))
-            size = _upright_size(image)
+            _check_size(image, len(data))
+            size = image.size
             image.draft("L", (1, 1))  # of a JPEG: all bytes are decoded, to fewer pixels
             image.load()
             _check_end(image, data)
     except UnusableFileError as error:
         return FileRecord((0, 0), 0, [error.problem])
     digest = hashlib.blake2b(data, digest_size=8).digest()
+    size = size[::-1] if _lies_on_its_side(image) else size
     return FileRecord(size, int.from_bytes(digest, "big"), [])
 
 
@@ -192,6 +197,7 @@ def load_image(path: str) -> Image.Image:
         UnusableFileError: If the file is missing or cannot be decoded.
     """
     with _problems_of(path), Image.open(path) as image:
+        _check_size(image, Path(path).stat().st_size)
         image.load()
         return image
 
@@ -213,12 +219,25 @@ def _problems_of(path: str) -> Iterator[None]:
     raise UnusableFileError(problem) from None
 
 
-def _upright_size(image: Image.Image) -> tuple[int, int]:
-    """Return width and height as training sees them: turned as the EXIF orientation says."""
+def as_rgb(image: Image.Image) -> Image.Image:
+    """Return an image in 8-bit RGB; transparency is dropped, 16 bits of grey are scaled down."""
+    if image.mode.startswith("I;16"):  # Pillow would make all but the darkest values white
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image.convert("RGB")
+
+
+def _check_size(image: Image.Image, size: int) -> None:
+    """Raise ValueError for an opened image that its file, of ``size`` bytes, cannot hold."""
+    width, height = image.size
+    if width * height > max(LARGE, DENSEST * size):
+        raise ValueError(f"{size} bytes cannot hold the {width}x{height} pixels that they announce")
+
+
+def _lies_on_its_side(image: Image.Image) -> bool:
+    """Tell whether training turns a decoded image by a quarter, as its EXIF orientation says."""
     with suppress(Exception):  # EXIF data may be damaged where the image is not
-        if image.getexif().get(ExifTags.Base.Orientation, 1) >= 5:
-            return image.size[::-1]
-    return image.size
+        return image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+    return False
 
 
 def _check_end(image: Image.Image, data: bytes) -> None:

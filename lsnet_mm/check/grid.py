@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from lsnet_mm.check.files import as_rgb
+
 Colour = tuple[int, int, int]
 
 COLUMNS = 5
@@ -40,7 +42,7 @@ def pick(count: int, wanted: int) -> np.ndarray:
 
 def shrink(image: Image.Image, size: tuple[int, int] = CELL) -> Image.Image:
     """Return an image in RGB, turned upright, and scaled to fit a width and height."""
-    return ImageOps.contain(ImageOps.exif_transpose(image).convert("RGB"), size)
+    return ImageOps.contain(as_rgb(ImageOps.exif_transpose(image)), size)
 
 
 def paint(image: Image.Image, mask: np.ndarray, colour: Colour) -> None:

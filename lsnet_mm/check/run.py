@@ -21,7 +21,7 @@ from lsnet_mm.check.files import Problem, UnusableFileError, inspect_files
 from lsnet_mm.check.grid import draw_grid, pick
 from lsnet_mm.check.report import full_list, problem_lines
 from lsnet_mm.check.semantic import SemanticContents
-from lsnet_mm.check.statistics import image_lines
+from lsnet_mm.check.statistics import image_lines, listed
 from lsnet_mm.engine.data import check_paths, class_counts, class_misfits
 from lsnet_mm.engine.run import load_config
 from lsnet_mm.errors import InputError
@@ -58,13 +58,13 @@ class Checked:
 
     Attributes:
         part: The data set.
-        paths: All its image files.
-        looked_at: Those that were inspected, indices into ``paths``.
+        contents: What it holds.
+        looked_at: The images that were inspected, indices into the paths of ``contents``.
         digests: Of those, as ``Inspection.digests``.
     """
 
     part: Part
-    paths: Sequence[str]
+    contents: Contents
     looked_at: Sequence[int]
     digests: np.ndarray
 
@@ -93,6 +93,7 @@ def check(args: argparse.Namespace) -> bool:
         found, seen = _check_part(part, counts, args, work_dir)
         problems += found
         checked.append(seen)
+    problems += folder_problems({seen.part.name: seen.contents for seen in checked})
     problems += shared_images(checked)
     return _report(problems, sum(len(seen.looked_at) for seen in checked), work_dir)
 
@@ -114,7 +115,7 @@ def _report(problems: Sequence[Problem], images: int, work_dir: Path) -> bool:
 # The data sets of a config.
 
 
-def find_parts(cfg: Config) -> list[Part]:
+def find_parts(cfg: Mapping[str, Any]) -> list[Part]:
     """Return the data sets that a config's loaders read, each once, those in wrappers too.
 
     Raises:
@@ -180,7 +181,7 @@ def _check_part(
     kind = type(part.dataset).__name__
     source = part.dataset.ann_file or next(iter(part.dataset.data_prefix.values()))
     print(f"{part.name}: {kind}, {source}", flush=True)
-    contents = _read(part, max(counts.values(), default=0))
+    contents = read_contents(part, max(counts.values(), default=0))
     total = len(contents.paths)
     looked_at = pick(total, args.sample) if args.sample else range(total)
     items = [contents.items[i] for i in looked_at]
@@ -196,11 +197,15 @@ def _check_part(
     lines = [*image_lines(found.sizes, total), *(contents.statistics(found) if total else ())]
     print(*(f"  {line}" for line in lines), sep="\n")
     _draw(contents, work_dir / f"dataset_{part.name}.jpg")
-    return problems, Checked(part, contents.paths, looked_at, found.digests)
+    return problems, Checked(part, contents, looked_at, found.digests)
 
 
-def _read(part: Part, num_classes: int) -> Contents:
-    """Return what a data set holds; what it is tells by which library's class."""
+def read_contents(part: Part, num_classes: int) -> Contents:
+    """Return what a data set holds; which library's class it is of tells how it is read.
+
+    Raises:
+        InputError: If it is of no kind that is known here.
+    """
     ancestors = type(part.dataset).__mro__
     names = {ancestor.__name__ for ancestor in ancestors}
     if "CocoDataset" in names:
@@ -253,6 +258,26 @@ def _ann_files(node: Any) -> Iterator[str]:
         yield from _ann_files(node.get("metrics"))
 
 
+def folder_problems(found: Mapping[str, Contents]) -> list[Problem]:
+    """Return errors of class folders that are not the same for training and evaluation.
+
+    Labels are their positions in alphabetical order: they would not mean the same.
+
+    Args:
+        found: What the data sets hold, by name; the others are compared with the first.
+    """
+    with_folders = [(name, held.folders) for name, held in found.items() if held.folders]
+    problems = []
+    for (first, ours), (other, theirs) in product(with_folders[:1], with_folders[1:]):
+        mine, others = (set(map(osp.basename, folders)) for folders in (ours, theirs))
+        for name, alone in ((first, mine - others), (other, others - mine)):
+            if alone:
+                kind = f"class folders of {first} and {other} that differ"
+                what = f"only {name} has {listed(sorted(alone))}: labels would be wrong"
+                problems.append(Problem(kind, osp.dirname(theirs[0]), what))
+    return problems
+
+
 def shared_images(checked: Sequence[Checked]) -> list[Problem]:
     """Return warnings of images that are in training and in evaluation data.
 
@@ -273,7 +298,7 @@ def _shared_by(a: Checked, b: Checked) -> Iterator[Problem]:
     content_a, content_b = _by_digest(a, b.digests), _by_digest(b, a.digests)
     for digest, path in content_a.items():
         yield Problem(kind, path, f"equals {content_b[digest]}", True)
-    same = {osp.abspath(path) for path in a.paths} & {osp.abspath(path) for path in b.paths}
+    same = set.intersection(*(set(map(osp.abspath, seen.contents.paths)) for seen in (a, b)))
     for path in sorted(same.difference(map(osp.abspath, content_a.values()))):
         yield Problem(kind, path, "is in both", True)
 
@@ -281,4 +306,5 @@ def _shared_by(a: Checked, b: Checked) -> Iterator[Problem]:
 def _by_digest(seen: Checked, digests: np.ndarray) -> dict[int, str]:
     """Return the images whose content has one of the digests, by digest."""
     shared = np.isin(seen.digests, digests) & (seen.digests > 0)
-    return {int(seen.digests[i]): seen.paths[seen.looked_at[i]] for i in np.flatnonzero(shared)}
+    paths = seen.contents.paths
+    return {int(seen.digests[i]): paths[seen.looked_at[i]] for i in np.flatnonzero(shared)}

@@ -23,6 +23,7 @@ from lsnet_mm.check.grid import GRID, Thumbnail, colours, paint, pick, shrink
 from lsnet_mm.check.statistics import class_table, listed, share
 
 VALUES = 256  # of the 8 bits that mmseg keeps of a label
+THIN = "label maps of a single row or column, which mmseg cannot read"
 
 
 class Meaning(NamedTuple):
@@ -139,6 +140,8 @@ def inspect_labelled(meaning: Meaning, item: tuple[str, str | None]) -> FileReco
     if record.size not in (image.size, (0, 0)):
         what = "is {}x{}, its image {}x{}".format(*image.size, *record.size)
         record.problems.append(Problem("label maps of another size", label_map, what))
+    if 1 in image.size:
+        record.problems.append(Problem(THIN, label_map, "is {}x{}".format(*image.size)))
     bands = image.getbands()
     if len(bands) != 1:
         what = f"has {len(bands)} channels ({image.mode})"

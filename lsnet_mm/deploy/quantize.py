@@ -9,12 +9,12 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import MODELS, init_default_scope
-from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 from torch import nn
 from torch.nn import functional as F
 
 from lsnet_mm.engine.data import check_paths
+from lsnet_mm.engine.runner import ExplainingRunner
 from lsnet_mm.errors import InputError
 
 from .export import optional
@@ -73,7 +73,7 @@ def accuracy(cfg: Config, runtime: Runtime) -> dict[str, float]:
     cfg = cfg.copy()
     cfg.load_from = None
     cfg.experiment_name = f"{Path(cfg.filename).stem}_{id(runtime)}"  # mmengine keeps one of a name
-    runner = Runner.from_cfg(cfg)
+    runner = ExplainingRunner.from_cfg(cfg)
     _attach(runner.model, runtime)
     return runner.test()
 

@@ -119,7 +119,7 @@ class FixedAttention(nn.Module):
         keys = layer.key_dim * layer.num_heads
         q, k, v = layer.qkv(x).split([keys, keys, layer.dim], dim=1)
         q, k, v = (t.reshape(n, layer.num_heads, -1, height * width) for t in (layer.dw(q), k, v))
-        weights = ((q.mT @ k) * layer.key_dim**-0.5 + self.bias).softmax(-1)
+        weights = ((q.mT @ k) * layer.scale + self.bias).softmax(-1)
         return layer.proj((v @ weights.mT).reshape(n, layer.dim, height, width))
 
 

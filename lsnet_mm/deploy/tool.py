@@ -1,6 +1,7 @@
 """What ``tools/export.py`` does once its arguments are parsed."""
 
 import argparse
+import copy
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,15 +11,16 @@ import torch
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, init_default_scope
-from mmengine.runner import CheckpointLoader, load_state_dict
+from mmengine.runner import load_state_dict
 from torch import Tensor, nn
 
-from lsnet_mm.check.files import UnusableFileError, load_image
+from lsnet_mm.check.files import UnusableFileError, as_rgb, load_image
 from lsnet_mm.datasets.shapes import make_scene
-from lsnet_mm.engine.data import explain_damaged_checkpoint
 from lsnet_mm.engine.hooks import CheckpointFitHook
 from lsnet_mm.engine.run import load_config
 from lsnet_mm.errors import InputError
+from lsnet_mm.loading import guarded
+from lsnet_mm.models.pretrained import read_checkpoint
 
 from .export import export_onnx, export_openvino, export_torch, halve, optional
 from .metadata import describe, input_size
@@ -36,6 +38,7 @@ PACKAGES = {
 LEAST_TRACED = 320  # pixels: RetinaNet's coarsest map, of stride 128, then has more than one cell
 
 
+@guarded
 def export(args: argparse.Namespace) -> Path:
     """Export as ``tools/export.py``'s arguments say, and return the file.
 
@@ -76,7 +79,7 @@ def export(args: argparse.Namespace) -> Path:
 
 
 def load_model(cfg: Config, checkpoint: str) -> nn.Module:
-    """Build a config's model for inference and load a checkpoint that fits it wholly.
+    """Build a config's model for inference and load a checkpoint that fits it wholly, as data.
 
     Raises:
         CheckpointError: If the file cannot be read or does not fit.
@@ -84,10 +87,11 @@ def load_model(cfg: Config, checkpoint: str) -> nn.Module:
     if "://" not in checkpoint and not Path(checkpoint).is_file():
         raise InputError(f"checkpoint not found: {checkpoint}")
     init_default_scope(cfg.default_scope)
-    model = revert_sync_batchnorm(MODELS.build(cfg.model))
-    with explain_damaged_checkpoint(checkpoint):
-        content = CheckpointLoader.load_checkpoint(checkpoint, "cpu")
-    CheckpointFitHook().after_load_checkpoint(SimpleNamespace(model=model), content)
+    # A copy, as mmpretrain's batch augmentation changes its config: it could not be built again.
+    model = revert_sync_batchnorm(MODELS.build(copy.deepcopy(cfg.model)))
+    content = read_checkpoint(checkpoint)
+    fit = CheckpointFitHook(filename=checkpoint)
+    fit.after_load_checkpoint(SimpleNamespace(model=model), content)
     load_state_dict(model, content.get("state_dict", content), strict=False)
     return model.eval()
 
@@ -106,7 +110,7 @@ def picture(path: str | None, size: tuple[int, int], index: int) -> np.ndarray:
     if path is None:
         return make_scene(size[::-1], 0, "val", index).image
     try:
-        return np.array(load_image(path).convert("RGB").resize(size[::-1]))
+        return np.array(as_rgb(load_image(path)).resize(size[::-1]))
     except UnusableFileError as error:
         raise InputError(f"--samples: {path} {error.problem.what}") from error
 

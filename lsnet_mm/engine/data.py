@@ -1,7 +1,8 @@
 """What a run reads, checked before it starts or explained when it cannot be read."""
 
+import errno
 import os.path as osp
-import pickle
+import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 from mmengine.config import Config
 from torch import nn
 
-from lsnet_mm.errors import CheckpointError, InputError
+from lsnet_mm.errors import InputError
+
+CONNECTION = "multiprocessing/connection.py"
 
 
 def check_paths(cfg: Config, loaders: Iterable[str]) -> None:
@@ -66,8 +69,8 @@ def class_misfits(counts: Mapping[str, int], data: str, num_classes: int) -> lis
 
 
 @contextmanager
-def explain_empty_data() -> Iterator[None]:
-    """Put words to what mmengine raises when a data set is left without images.
+def explain_empty_data(loader: Any) -> Iterator[None]:
+    """Put words to what mmengine raises when a loader's data set is left without images.
 
     Raises:
         InputError: In place of numpy's complaint about nothing to concatenate.
@@ -78,25 +81,55 @@ def explain_empty_data() -> Iterator[None]:
         if "need at least one array to concatenate" not in str(error):
             raise
         raise InputError(
-            "a data set has no images to use: its annotation file may name other classes than "
-            "the config (metainfo.classes), or filter_cfg may leave none"
+            f"a data set has no images to use ({', '.join(_paths(loader))}): its files may have "
+            "another suffix (img_suffix), its annotation file may name other classes than the "
+            "config (metainfo.classes), or filter_cfg may leave none"
         ) from error
 
 
 @contextmanager
-def explain_damaged_checkpoint(filename: str | None) -> Iterator[None]:
-    """Put the file's name to what torch raises when it cannot read a checkpoint.
+def explain_full_disk(folder: str) -> Iterator[None]:
+    """Put words to a disk, quota or file size limit that a run has reached.
+
+    Args:
+        folder: Where the run writes, for errors that name no file.
 
     Raises:
-        CheckpointError: In place of the errors of unpickling or unzipping.
+        InputError: In place of the ``OSError``.
     """
     try:
         yield
-    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "PytorchStreamReader" not in str(error):
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
-        name = filename or "the latest checkpoint of the work folder"
-        raise CheckpointError(f"{name} cannot be read as a torch checkpoint: {error}") from error
+        raise InputError(
+            f"{error.filename or folder} cannot be written: {error.strerror}. Checkpoints written "
+            "before are whole: make room and go on with --resume; to keep fewer of them, "
+            "--cfg-options default_hooks.checkpoint.max_keep_ckpts=2"
+        ) from error
+
+
+@contextmanager
+def explain_dead_workers() -> Iterator[None]:
+    """Put words to the death of a data loader's worker.
+
+    Raises:
+        InputError: In place of torch's ``RuntimeError``.
+    """
+    try:
+        yield
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        told = str(error).startswith("DataLoader worker (pid")
+        frames = traceback.extract_tb(error.__traceback__)
+        # A worker that dies while it hands over a batch is noticed by its connection first.
+        if not told and not any(f.filename.endswith(CONNECTION) for f in frames):
+            raise
+        what = str(error).rstrip(". ") if told else f"a data loader's worker has died ({error})"
+        raise InputError(
+            f"{what}. Often the machine is out of memory (dmesg tells) or of shared memory "
+            "(df /dev/shm): try fewer workers, --cfg-options train_dataloader.num_workers=1 "
+            "val_dataloader.num_workers=1, and go on with --resume"
+        ) from error
 
 
 def _paths(node: Any) -> Iterator[str]:

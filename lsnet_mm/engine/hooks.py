@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from lsnet_mm.errors import CheckpointError, InputError
-from lsnet_mm.models.pretrained import classifier_state
+from lsnet_mm.models.pretrained import classifier_state, has_names, misfit
 
 from .data import class_counts, class_misfits
 
@@ -39,10 +39,12 @@ class CheckpointFitHook(Hook):
     Args:
         strict: Refuse any tensor missing, left over or of another shape. Otherwise only a file
             with nothing for the model: fine-tuning replaces heads on purpose.
+        filename: The file, for errors; None if it is not known before it is found.
     """
 
-    def __init__(self, strict: bool = True) -> None:
+    def __init__(self, strict: bool = True, filename: str | None = None) -> None:
         self.strict = strict
+        self.name = filename or "the checkpoint"
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Compare the file's tensors with the model's.
@@ -52,30 +54,28 @@ class CheckpointFitHook(Hook):
         """
         model = _unwrap(runner.model)
         if not isinstance(checkpoint, dict):
-            raise CheckpointError(
-                f"the checkpoint holds no weights but {type(checkpoint).__name__}"
-            )
-        weights = classifier_state(checkpoint.get("state_dict", checkpoint))
+            raise CheckpointError(f"{self.name} holds no weights but {type(checkpoint).__name__}")
+        weights = checkpoint.get("state_dict", checkpoint)
+        if not has_names(weights):
+            raise CheckpointError(f"{self.name} holds no weights by name: {str(weights)[:80]}")
+        weights = classifier_state(weights)
         if weights is not checkpoint:  # the runner is to load an authors' classifier as renamed
             checkpoint["state_dict"] = weights
-        given = {
-            k.removeprefix("module."): tuple(getattr(v, "shape", ())) for k, v in weights.items()
-        }
-        wanted = {k: tuple(v.shape) for k, v in model.state_dict().items()}
+        given = {k.removeprefix("module."): v for k, v in weights.items()}
+        wanted = model.state_dict()
+        shared = [k for k in wanted if k in given]
+        misfits = {k: what for k in shared if (what := misfit(given[k], wanted[k]))}
         problems = {
             "missing": [k for k in wanted if k not in given],
             "not part of the model": [k for k in given if k not in wanted],
-            "of another shape": [
-                f"{k} is {given[k]}, not {wanted[k]}"
-                for k in wanted
-                if k in given and given[k] != wanted[k] and DERIVED not in k
+            "of another shape or kind": [
+                f"{k} is {what}" for k, what in misfits.items() if DERIVED not in k
             ],
         }
-        fits = [k for k in wanted if given.get(k) == wanted[k]]
-        if not fits or (self.strict and any(problems.values())):
+        if len(misfits) == len(shared) or (self.strict and any(problems.values())):
             found = [f"{len(v)} tensors {k} (first: {v[0]})" for k, v in problems.items() if v]
             raise CheckpointError(
-                f"the checkpoint is not one of this {type(model).__name__}: "
+                f"{self.name} is not one of this {type(model).__name__}: "
                 + "; ".join(found)
                 + _hint(problems["not part of the model"])
             )

@@ -1,23 +1,30 @@
 """What ``tools/train.py`` and ``tools/test.py`` do once their arguments are parsed."""
 
 import argparse
+import os
 import os.path as osp
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict, DictAction
-from mmengine.runner import Runner
 
 from lsnet_mm.errors import InputError
 from lsnet_mm.evaluation import DUMPS
+from lsnet_mm.loading import guarded
 
 from .amp import use_amp
-from .data import check_paths, explain_damaged_checkpoint, explain_empty_data
+from .data import check_paths, explain_dead_workers, explain_full_disk
 from .distributed import set_up_launcher
+from .keys import check_keys, check_options, explain_settings
+from .randomness import use_deterministic_algorithms
+from .resumable import ResumableRunner
+from .resume import set_up_resume
+from .runner import ExplainingRunner
 from .visualization import draw_predictions
 
 
+@guarded
 def train(args: argparse.Namespace) -> None:
     """Train as ``tools/train.py``'s arguments say.
 
@@ -31,18 +38,23 @@ def train(args: argparse.Namespace) -> None:
         if "base_batch_size" not in cfg.get("auto_scale_lr", {}):
             raise InputError(f"--auto-scale-lr: {args.config} sets no auto_scale_lr")
         cfg.auto_scale_lr.enable = True
-    if args.resume is not None:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == "auto" else _existing(args.resume)
-    _add_hook(cfg, dict(type="CheckpointFitHook", strict=bool(cfg.get("resume"))))
+    if args.deterministic:
+        use_deterministic_algorithms(cfg)
+    notes = set_up_resume(cfg, args.resume)
+    fit = dict(strict=bool(cfg.get("resume")), filename=cfg.get("load_from"))
+    _add_hook(cfg, dict(type="CheckpointFitHook", **fit))
     if args.compile:
         _add_hook(cfg, dict(type="CompileHook", mode=args.compile))
-    check_paths(cfg, ("train_dataloader", "val_dataloader"))
+    _add_hook(cfg, dict(type="NonFiniteLossHook", skip=args.skip_nonfinite))
+    loaders = ("train_dataloader", "val_dataloader")
+    check_paths(cfg, loaders)
+    warnings = _annotation_warnings(cfg, loaders)
     set_up_launcher(cfg)
-    with explain_empty_data(), explain_damaged_checkpoint(cfg.get("load_from")):
-        Runner.from_cfg(cfg).train()
+    with explain_settings(), explain_full_disk(cfg.work_dir), explain_dead_workers():
+        _runner(ResumableRunner, cfg, [*notes, *warnings]).train()
 
 
+@guarded
 def test(args: argparse.Namespace) -> dict[str, float]:
     """Test as ``tools/test.py``'s arguments say, and return the metrics.
 
@@ -54,7 +66,7 @@ def test(args: argparse.Namespace) -> dict[str, float]:
     cfg.resume = False
     # The checkpoint replaces every weight: fetching the pretrained backbone would be in vain.
     _forget_pretrained(cfg.model)
-    _add_hook(cfg, dict(type="CheckpointFitHook", strict=True))
+    _add_hook(cfg, dict(type="CheckpointFitHook", strict=True, filename=cfg.load_from))
     if args.fold:
         _add_hook(cfg, dict(type="FoldHook"))
     if args.compile:
@@ -65,35 +77,71 @@ def test(args: argparse.Namespace) -> dict[str, float]:
         _use_tta(cfg)
     if args.out:
         _dump_predictions(cfg, args.out)
-    check_paths(cfg, ("test_dataloader",))
+    loaders = ("test_dataloader",)
+    check_paths(cfg, loaders)
+    # Where results are but written, for a test server, nobody has the annotations.
+    writes = any(evaluator.get("format_only") for evaluator in _evaluators(cfg))
+    warnings = [] if writes else _annotation_warnings(cfg, loaders)
     set_up_launcher(cfg)
-    with explain_empty_data(), explain_damaged_checkpoint(cfg.load_from):
-        return Runner.from_cfg(cfg).test()
+    with explain_settings(), explain_dead_workers():
+        return _runner(ExplainingRunner, cfg, warnings).test()
 
 
 def load_config(args: argparse.Namespace) -> Config:
     """Read ``args.config`` and apply ``--cfg-options``, ``--work-dir`` and ``--launcher``.
 
     Raises:
-        InputError: If the file is missing or is no config, or an option is not KEY=VALUE.
+        InputError: If the file is missing or is no config, an option is not KEY=VALUE, or a key is
+            misspelt.
     """
     if not osp.isfile(args.config):
         raise InputError(f"config not found: {args.config}{_suggest(args.config)}")
     try:
         cfg = Config.fromfile(args.config)
-    except (SyntaxError, OSError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{args.config} cannot be read as a config: {error}") from error
+    except Exception as error:  # a config is a program
+        what = f"{type(error).__name__}: {error}"
+        raise InputError(f"{args.config} cannot be read as a config: {what}") from error
+    return adapt_config(cfg, args)
+
+
+def adapt_config(cfg: Config, args: argparse.Namespace) -> Config:
+    """Apply ``--cfg-options``, ``--work-dir`` and ``--launcher`` to the config of ``args.config``.
+
+    Raises:
+        InputError: If an option is not KEY=VALUE, or a key is misspelt.
+    """
+    check_keys(cfg)
     options = _parse_options(args.cfg_options)
     if "data_root" in options and cfg.get("data_root"):
         old, new = (osp.join(root, "") for root in (cfg.data_root, options["data_root"]))
         _move_data_root(cfg._cfg_dict, old, new)
-    cfg.merge_from_dict(options)
+    check_options(cfg, options)
+    try:
+        cfg.merge_from_dict(options)
+    except (KeyError, TypeError, AssertionError) as error:
+        raise InputError(f"--cfg-options do not fit the config: {error}") from error
     cfg.launcher = args.launcher
     if args.work_dir:
         cfg.work_dir = args.work_dir
     elif not cfg.get("work_dir"):
         cfg.work_dir = osp.join("work_dirs", Path(args.config).stem)
     return cfg
+
+
+def _runner(kind: type[ExplainingRunner], cfg: Config, notes: Iterable[str]) -> ExplainingRunner:
+    runner = kind.from_cfg(cfg)
+    for line in notes:
+        runner.logger.warning(line)
+    return runner
+
+
+def _annotation_warnings(cfg: Config, loaders: Iterable[str]) -> list[str]:
+    """Check annotations, once per machine: reading those of a large set takes half a minute."""
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        return []
+    from lsnet_mm.check.before_run import check_annotations  # here, as it imports this module
+
+    return check_annotations(cfg, loaders)
 
 
 def _suggest(config: str) -> str:
@@ -159,6 +207,9 @@ def _dump_predictions(cfg: Config, out: str) -> None:
     if not out.endswith((".pkl", ".pickle")):
         raise InputError(f"--out must end in .pkl or .pickle, got {out!r}")
     kind = DUMPS.get(cfg.get("default_scope"), "DumpResults")
-    evaluator = cfg.test_evaluator
-    evaluators = list(evaluator) if isinstance(evaluator, list | tuple) else [evaluator]
-    cfg.test_evaluator = [*evaluators, dict(type=kind, out_file_path=out)]
+    cfg.test_evaluator = [*_evaluators(cfg), dict(type=kind, out_file_path=out)]
+
+
+def _evaluators(cfg: Config) -> list[ConfigDict]:
+    evaluator = cfg.get("test_evaluator") or []
+    return list(evaluator) if isinstance(evaluator, list | tuple) else [evaluator]

@@ -1,6 +1,5 @@
 """What answers for images: a config's model with its checkpoint, or an exported file."""
 
-import tempfile
 import warnings
 from abc import ABC, abstractmethod
 from argparse import Namespace
@@ -24,8 +23,10 @@ from lsnet_mm.deploy import fold
 from lsnet_mm.deploy.metadata import class_names, test_pipeline
 from lsnet_mm.deploy.runtime import FORMATS, load, paste_masks
 from lsnet_mm.deploy.tool import load_model
-from lsnet_mm.engine.run import load_config
-from lsnet_mm.errors import InputError
+from lsnet_mm.engine.run import adapt_config, load_config
+from lsnet_mm.engine.samples import mend_deep_grey
+from lsnet_mm.errors import InputError, UnsafeFileError
+from lsnet_mm.loading import carried_config, trusted
 from lsnet_mm.models.pretrained import read_checkpoint
 
 # The library whose transforms prepare a task's images.
@@ -80,7 +81,9 @@ class Network(ABC):
         if problems:
             raise InputError(f"{path}: {problems[0].what}")
         try:
-            return self._load(dict(img_path=str(path)))["img"]
+            data = self._load(dict(img_path=str(path)))
+            mend_deep_grey(data, str(path), self._load)
+            return data["img"]
         except (AssertionError, OSError, ValueError) as error:
             raise InputError(f"{path}: {error}") from error
 
@@ -258,7 +261,7 @@ def open_network(
     device: str | None = None,
     cfg_options: Sequence[str] | None = None,
 ) -> Network:
-    """Open what :class:`~lsnet_mm.inference.Predictor` is given.
+    """Open what :class:`~lsnet_mm.inference.Predictor` is given, within ``guarded_loading``.
 
     Raises:
         InputError: If it cannot be used.
@@ -268,11 +271,14 @@ def open_network(
         _refuse_beside(path, checkpoint=checkpoint, cfg_options=cfg_options)
         if device not in (None, "cpu"):
             raise InputError(f"exported files run on the CPU here, not on {device!r}")
-        return ExportedNetwork(path)
+        if path.suffix == ".pt2" and not trusted():  # it may call any function of torch
+            raise UnsafeFileError(str(path), "torch.export's reader of programs (.onnx needs none)")
+        with carried_config(path):
+            return ExportedNetwork(path)
     if path.suffix == ".py":
         if not checkpoint:
             raise InputError(f"{path} is a config: name its weights too, --checkpoint FILE")
-        cfg = _config(path, cfg_options)
+        cfg = load_config(_arguments(path, cfg_options))
         return CheckpointNetwork(cfg, str(checkpoint), None, _device(device))
     if path.suffix not in CHECKPOINTS:
         raise InputError(
@@ -280,8 +286,15 @@ def open_network(
             f"its config ({', '.join(CHECKPOINTS)}) or an exported file ({', '.join(FORMATS)})"
         )
     _refuse_beside(path, checkpoint=checkpoint)
-    cfg, classes = _own_config(path, cfg_options)
-    return CheckpointNetwork(cfg, str(path), classes, _device(device))
+    chosen = _device(device)
+    with carried_config(path):
+        try:
+            cfg, classes = _own_config(path, cfg_options)
+            return CheckpointNetwork(cfg, str(path), classes, chosen)
+        except Exception as error:  # what it says may be anything
+            if isinstance(error, InputError) and str(path) in str(error):
+                raise
+            raise InputError(f"{path}: the config that it holds cannot be used: {error}") from error
 
 
 def _refuse_beside(path: Path, **others: Any) -> None:
@@ -291,10 +304,8 @@ def _refuse_beside(path: Path, **others: Any) -> None:
             raise InputError(f"--{option} goes with a config, but {path} holds all that it needs")
 
 
-def _config(path: str | Path, options: Sequence[str] | None) -> Config:
-    return load_config(
-        Namespace(config=str(path), cfg_options=options, work_dir=None, launcher="none")
-    )
+def _arguments(path: Path, options: Sequence[str] | None) -> Namespace:
+    return Namespace(config=str(path), cfg_options=options, work_dir=None, launcher="none")
 
 
 def _own_config(path: Path, options: Sequence[str] | None) -> tuple[Config, Sequence[str] | None]:
@@ -306,10 +317,7 @@ def _own_config(path: Path, options: Sequence[str] | None) -> tuple[Config, Sequ
         raise InputError(
             f"{path} holds no config: name it, tools/infer.py CONFIG.py INPUT --checkpoint {path}"
         )
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "config.py"
-        file.write_text(text)
-        cfg = _config(file, options)
+    cfg = adapt_config(Config.fromstring(text, ".py"), _arguments(path, options))
     return cfg, (meta.get("dataset_meta") or {}).get("classes")
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from lsnet_mm.check.files import as_rgb
 from lsnet_mm.errors import InputError
+from lsnet_mm.loading import guarded_loading
 
 from .networks import Prepared, open_network
 from .results import Classes, Detections, LabelMap, Result
@@ -28,13 +30,15 @@ class Predictor:
         result.draw("drawn.jpg")
 
     Args:
-        model: A config of mmdet, mmseg or mmpretrain; a checkpoint of ``tools/train.py``, which
-            holds its config (this runs it: a checkpoint is to be trusted as code is); or a file of
-            ``tools/export.py``: .onnx, .xml or .pt2.
+        model: A config of mmdet, mmseg or mmpretrain, which is run; a checkpoint of
+            ``tools/train.py``, which holds its config; or a file of ``tools/export.py``: .onnx,
+            .xml or .pt2.
         checkpoint: Weights for a config, a file or URL; published ones fit too.
         device: To compute on, e.g. ``"cuda:1"``; by default a GPU if there is one. Exported files
             run on the CPU.
         cfg_options: Changes of the config, each as ``"key=value"``.
+        trust_checkpoint: Load files even if that could run a program hidden in them. By default
+            they are read as data; a .pt2 file is a program and always has to be trusted.
 
     Raises:
         InputError: If these cannot be used, or do not fit together.
@@ -50,8 +54,10 @@ class Predictor:
         checkpoint: str | Path | None = None,
         device: str | None = None,
         cfg_options: Sequence[str] | None = None,
+        trust_checkpoint: bool = False,
     ) -> None:
-        self._network = open_network(model, checkpoint, device, cfg_options)
+        with guarded_loading(trust_checkpoint):
+            self._network = open_network(model, checkpoint, device, cfg_options)
         self.task = self._network.task
         self.classes = self._network.classes
 
@@ -91,7 +97,7 @@ class Predictor:
         if isinstance(image, str | Path):
             return self._network.prepare(self._network.read(image), str(image))
         if isinstance(image, Image.Image):
-            image = np.ascontiguousarray(np.asarray(image.convert("RGB"))[..., ::-1])
+            image = np.ascontiguousarray(np.asarray(as_rgb(image))[..., ::-1])
         if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3:
             what = getattr(image, "shape", type(image).__name__)
             raise InputError(f"{name} must be a file, a PIL image or an array (H, W, 3): {what}")

@@ -48,7 +48,9 @@ def infer(args: argparse.Namespace) -> int:
         InputError: If the arguments cannot be used, or results cannot be written.
     """
     sources = find_sources(args.inputs)
-    predictor = Predictor(args.model, args.checkpoint, args.device, args.cfg_options)
+    predictor = Predictor(
+        args.model, args.checkpoint, args.device, args.cfg_options, args.trust_checkpoint
+    )
     if args.csv and predictor.task != "classification":
         raise InputError(f"--csv is for classifiers: for {predictor.task} take --json")
     skipped: list[str] = []

@@ -8,16 +8,27 @@ from mmengine.registry import MODELS
 from lsnet_mm.registry import register_on_demand
 
 from .attention import Attention
-from .ls_conv import LSConv
+from .ls_conv import LSConv, LSConv2d, ls_conv2d
 from .lsnet import LSNet
 
-__all__ = ["Attention", "DistilledClassifier", "LSConv", "LSNet", "LSNetClsHead", "LSNetFPN"]
+__all__ = [
+    "Attention",
+    "DistilledClassifier",
+    "LSConv",
+    "LSConv2d",
+    "LSConvVisionTransformer",
+    "LSNet",
+    "LSNetClsHead",
+    "LSNetFPN",
+    "ls_conv2d",
+]
 
 # These build on mmdet and mmpretrain, which take seconds to import and may not be installed.
 _ON_DEMAND = {
     "LSNetFPN": f"{__name__}.lsnet_fpn",
     "LSNetClsHead": f"{__name__}.cls_head",
     "DistilledClassifier": f"{__name__}.distillation",
+    "LSConvVisionTransformer": f"{__name__}.vision_transformer",
     "TimmFeatures": f"{__name__}.timm_backbone",
 }
 for _name, _module in _ON_DEMAND.items():

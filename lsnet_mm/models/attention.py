@@ -1,6 +1,7 @@
 """Attention with a learned position bias, the token mixer of LSNet's last stage."""
 
 from collections import OrderedDict
+from math import isqrt
 
 import torch
 from torch import Tensor, nn
@@ -8,13 +9,14 @@ from torch.nn import functional as F
 
 from .layers import ConvBN
 
+LARGEST_GRID = 256  # side of a grid whose table is resized: published ones have 4 and 14
 BIASES_KEPT = 16  # resized biases held per layer in eval: COCO's aspect ratios make about that many
 
 
 class Attention(nn.Module):
     """Multi-head self-attention over the H * W positions, (N, dim, H, W) to the same shape.
 
-    The bias is a table per head, indexed by the distance |dy|, |dx| of two tokens on a
+    The bias is a table per head, indexed by the distance ``|dy|``, ``|dx|`` of two tokens on a
     ``resolution`` x ``resolution`` grid. For a map of other than ``resolution ** 2`` tokens, the
     published networks expand the table to a token-by-token matrix and resize that matrix
     bicubically, whatever the map's aspect; their weights were trained so, and it is kept.
@@ -30,6 +32,7 @@ class Attention(nn.Module):
         super().__init__()
         self.dim = dim
         self.key_dim = key_dim
+        self.scale = key_dim**-0.5  # here, as torch 2.4 compiles it in forward() for each size anew
         self.num_heads = num_heads
         self.resolution = resolution
         keys = key_dim * num_heads
@@ -51,7 +54,7 @@ class Attention(nn.Module):
         )
         bias = self.bias(height, width).to(q.dtype)
         out = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=bias.expand(n, -1, -1, -1), scale=self.key_dim**-0.5
+            q, k, v, attn_mask=bias.expand(n, -1, -1, -1), scale=self.scale
         )
         return self.proj(out.mT.reshape(n, self.dim, height, width))
 
@@ -91,8 +94,8 @@ class Attention(nn.Module):
         """
         name = prefix + "attention_biases"
         table = state_dict.get(name)
-        if table is not None and table.dim() == 2 and table.shape[0] == self.num_heads:
-            state_dict[name] = _resize_table(table, self.resolution)
+        if table is not None:
+            state_dict[name] = resize_table(table, self.resolution)
         state_dict[prefix + "attention_bias_idxs"] = self.attention_bias_idxs
         self._biases.clear()
         super()._load_from_state_dict(state_dict, prefix, *args)
@@ -106,10 +109,12 @@ def _distance_indices(resolution: int) -> Tensor:
     return indices.reshape(resolution**2, resolution**2)
 
 
-def _resize_table(table: Tensor, resolution: int) -> Tensor:
-    """Resize (heads, S * S) to (heads, R * R); left alone if it is not square or fits already."""
-    side = round(table.shape[1] ** 0.5)
-    if side == resolution or side * side != table.shape[1]:
+def resize_table(table: Tensor, resolution: int) -> Tensor:
+    """Resize (heads, S * S) to (heads, R * R); what is no such table, or fits, is left alone."""
+    if table.layout != torch.strided or table.is_quantized or table.is_nested or table.dim() != 2:
+        return table
+    side = isqrt(table.shape[1])
+    if side * side != table.shape[1] or side in (0, resolution) or side > LARGEST_GRID:
         return table
     grid = table.float().reshape(1, -1, side, side)
     resized = F.interpolate(grid, size=(resolution, resolution), mode="bicubic")

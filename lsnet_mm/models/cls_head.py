@@ -57,8 +57,8 @@ class LSNetClsHead(LeViTClsHead):
     Args:
         in_channels: Of the pooled features.
         num_classes: Classes to tell apart.
-        distillation: Arguments of :class:`DistillationLoss`, or None for one layer only. Training
-            then takes a :class:`~lsnet_mm.models.DistilledClassifier`.
+        distillation: Arguments of :class:`~lsnet_mm.models.cls_head.DistillationLoss`, or None for
+            one layer only. Training then takes a :class:`~lsnet_mm.models.DistilledClassifier`.
         loss: Config of the loss on labels.
         init_cfg: mmengine's initialisation config; the published one by default.
         **others: See mmpretrain's ``ClsHead``.

@@ -107,6 +107,8 @@ def _build_teacher(teacher: str | dict[str, Any], checkpoint: str | None) -> nn.
             model = get_model(teacher, pretrained=checkpoint is None)
         else:
             model = MODELS.build(dict(teacher))
+    except CheckpointError:
+        raise
     except (ValueError, KeyError, RuntimeError, TypeError, OSError) as error:
         raise InputError(
             f"could not make the teacher {teacher!r} ({error}). Without network, download its "

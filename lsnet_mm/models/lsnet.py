@@ -58,7 +58,8 @@ class LSNet(BaseModule):
     State-dict keys are the published ones, so published files load without conversion. With
     ``init_cfg=dict(type='Pretrained', checkpoint=...)`` it takes the published classification
     files, mmpretrain checkpoints of this package and whole detectors or segmentors (their
-    ``backbone.``); a file that does not fit raises :class:`CheckpointError`.
+    ``backbone.``); a file that does not fit raises
+    :class:`~lsnet_mm.errors.CheckpointError`.
 
     Args:
         arch: ``'t'``, ``'s'``, ``'b'``, or a dict with ``channels`` and ``depths``, four each.
@@ -131,16 +132,16 @@ class LSNet(BaseModule):
         Map i is (N, channels[i], ceil(H / s), ceil(W / s)) with s = 8 * 2 ** i.
         """
         x = self.patch_embed(x)
-        outs = []
-        for i, stage in enumerate(self._stages()):
+        maps = []
+        for stage in self._stages():
             for layer in stage:
                 if self.with_cp and x.requires_grad:
                     x = checkpoint(layer, x, use_reentrant=False)
                 else:
                     x = layer(x)
-            if i in self.out_indices:
-                outs.append(x)
-        return tuple(outs)
+            maps.append(x)
+        # Picked at the end: torch 2.4 compiles `i in self.out_indices` to False for i > 1.
+        return tuple(maps[i] for i in self.out_indices)
 
     def train(self, mode: bool = True) -> "LSNet":
         """Switch mode, keeping frozen stages and, with ``norm_eval``, BatchNorms in eval."""

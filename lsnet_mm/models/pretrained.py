@@ -1,9 +1,8 @@
 """Pretrained backbones: find the backbone in a checkpoint file and account for every tensor."""
 
-import argparse
-import pickle
 import re
 from collections.abc import Mapping
+from math import isqrt
 from typing import Any
 from urllib.error import URLError
 
@@ -13,10 +12,9 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
 from lsnet_mm.errors import CheckpointError
+from lsnet_mm.loading import guarded_loading
 
-# The published classification files carry the training script's arguments; a Namespace holds
-# plain data, and naming it here lets them pass torch's weights-only reader.
-torch.serialization.add_safe_globals([argparse.Namespace])
+from .attention import resize_table
 
 INDICES = "attention_bias_idxs"
 TABLE = "attention_biases"
@@ -37,10 +35,14 @@ def load_pretrained(model: nn.Module, filename: str) -> None:
 
     Raises:
         CheckpointError: If the file is not a checkpoint or any tensor is missing, left over or of
-            another shape. ``model`` is unchanged then.
+            another shape or kind. ``model`` is unchanged then.
         FileNotFoundError: If there is no such file.
     """
-    state = backbone_state(read_checkpoint(filename), model.num_stages)
+    content = read_checkpoint(filename)
+    try:
+        state = backbone_state(content, model.num_stages)
+    except CheckpointError as error:
+        raise CheckpointError(f"{filename}: {error}") from None
     expected = {k: v for k, v in model.state_dict().items() if INDICES not in k}
     problems = _differences(state, expected)
     if problems:
@@ -54,14 +56,16 @@ def load_pretrained(model: nn.Module, filename: str) -> None:
 
 
 def read_checkpoint(filename: str) -> Any:
-    """Read a checkpoint onto the CPU from a path or URL, through mmengine's loaders.
+    """Read a checkpoint onto the CPU from a path or URL, through mmengine's loaders, as data.
 
     Raises:
-        CheckpointError: If the file is damaged, no checkpoint, or cannot be downloaded.
+        CheckpointError: If the file is damaged, no checkpoint, or cannot be downloaded; or as
+            :class:`~lsnet_mm.errors.UnsafeFileError`, if it is more than data.
         FileNotFoundError: If there is no such file.
     """
     try:
-        return CheckpointLoader.load_checkpoint(filename, map_location="cpu", logger="silent")
+        with guarded_loading():
+            return CheckpointLoader.load_checkpoint(filename, map_location="cpu", logger="silent")
     except FileNotFoundError:
         raise FileNotFoundError(f"Pretrained weights not found: {filename}") from None
     except (URLError, TimeoutError, ConnectionError) as error:
@@ -70,9 +74,11 @@ def read_checkpoint(filename: str) -> Any:
             "--cfg-options model.backbone.init_cfg.checkpoint=PATH, or "
             "model.backbone.init_cfg=None to start from random weights"
         ) from error
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+    except CheckpointError:
+        raise
+    except Exception as error:  # torch's readers raise anything on damaged data
         raise CheckpointError(
-            f"{filename} cannot be read as a torch checkpoint: {error}"
+            f"{filename} cannot be read as a torch checkpoint: {error or type(error).__name__}"
         ) from error
 
 
@@ -83,9 +89,14 @@ def classifier_state(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
         checkpoint: What a file held. Anything but the authors' layout is returned as it is.
     """
     weights = checkpoint.get("model", checkpoint)
-    if not isinstance(weights, Mapping) or STEM not in weights:
+    if not isinstance(weights, Mapping) or STEM not in weights or not has_names(weights):
         return checkpoint
     return {_classifier_name(k): v for k, v in weights.items()}
+
+
+def has_names(state: Any) -> bool:
+    """Tell whether what a file held is something by names, as state dicts are."""
+    return isinstance(state, Mapping) and all(isinstance(k, str) for k in state)
 
 
 def _classifier_name(name: str) -> str:
@@ -109,7 +120,7 @@ def backbone_state(checkpoint: Any, num_stages: int) -> dict[str, Tensor]:
         if isinstance(checkpoint, Mapping) and isinstance(checkpoint.get(key), Mapping):
             state = checkpoint[key]
             break
-    if not isinstance(state, Mapping):
+    if not has_names(state):
         raise CheckpointError(f"no state dict in the checkpoint, but {type(state).__name__}")
     state = {k.removeprefix("module."): v for k, v in state.items() if isinstance(v, Tensor)}
     prefix = "backbone."
@@ -122,28 +133,39 @@ def backbone_state(checkpoint: Any, num_stages: int) -> dict[str, Tensor]:
 
 def _differences(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
     """What keeps ``state`` from being loaded, a phrase each."""
-    shapes = [
-        f"{k} is {tuple(v.shape)}, not {tuple(expected[k].shape)}"
-        for k, v in state.items()
-        if k in expected and not _fits(k, v, expected[k])
-    ]
+    shared = [k for k in expected if k in state]
+    misfits = [f"{k} is {what}" for k in shared if (what := _misfit(k, state[k], expected[k]))]
     found = {
         "missing": [k for k in expected if k not in state],
         "not part of it": [k for k in state if k not in expected],
-        "of another shape": shapes,
+        "of another shape or kind": misfits,
     }
     return [f"{len(v)} tensors {k} (first: {v[0]})" for k, v in found.items() if v]
 
 
-def _fits(name: str, tensor: Tensor, expected: Tensor) -> bool:
-    if name.endswith(TABLE):  # resized on loading if it describes another square grid
-        square = tensor.dim() == 2 and round(tensor.shape[1] ** 0.5) ** 2 == tensor.shape[1]
-        return square and tensor.shape[0] == expected.shape[0]
-    return tensor.shape == expected.shape
+def misfit(tensor: Any, expected: Tensor) -> str:
+    """What a file has that cannot be copied to a network's tensor, as a phrase; empty if it can."""
+    if not isinstance(tensor, Tensor):
+        return f"a {type(tensor).__name__}, not a tensor"
+    if tensor.is_nested or tensor.is_quantized or tensor.is_meta or tensor.layout != torch.strided:
+        return "sparse, nested, quantised or without values"
+    if expected.is_floating_point() and not tensor.is_floating_point():
+        return f"of {tensor.dtype}, not of {expected.dtype}"
+    if tensor.shape != expected.shape:
+        return f"{tuple(tensor.shape)}, not {tuple(expected.shape)}"
+    return ""
+
+
+def _misfit(name: str, tensor: Tensor, expected: Tensor) -> str:
+    what = misfit(tensor, expected)
+    if what and name.endswith(TABLE):  # resized on loading if it describes another square grid
+        resized = resize_table(tensor, isqrt(expected.shape[1]))
+        return what if misfit(resized, expected) else ""
+    return what
 
 
 def _hint(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
-    if STEM not in state:
+    if STEM not in state or state[STEM].is_nested:
         return ". It holds no LSNet at all: is it the right file?"
     if state[STEM].shape != expected[STEM].shape:
         widths = {64: "t", 96: "s", 128: "b"}

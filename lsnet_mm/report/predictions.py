@@ -1,7 +1,6 @@
 """Predictions on a config's test set: made by its newest checkpoint, or read from a file."""
 
 import os.path as osp
-import pickle
 from argparse import Namespace
 from collections.abc import Sequence
 from importlib import import_module
@@ -18,6 +17,7 @@ from lsnet_mm.engine.data import check_paths
 from lsnet_mm.engine.run import test
 from lsnet_mm.errors import InputError
 from lsnet_mm.evaluation import DUMPS
+from lsnet_mm.loading import load_pickle, trusted
 
 from .results import Results
 
@@ -97,22 +97,26 @@ def predict(cfg: Config, checkpoint: str, folder: Path) -> Path:
     config = folder / "config.py"
     cfg.dump(config)
     run = dict(config=str(config), checkpoint=checkpoint, work_dir=str(folder), launcher="none")
+    run["trust_checkpoint"] = bool(trusted())
     unused = ("cfg_options", "show", "show_dir", "wait_time", "tta", "fold", "out", "compile")
     test(Namespace(**run, **dict.fromkeys(unused)))
     return out
 
 
 def read_predictions(path: Path) -> Predictions:
-    """Read what ``tools/test.py --out`` wrote.
+    """Read what ``tools/test.py --out`` wrote, as data.
 
     Raises:
-        InputError: If the file is not there or is something else.
+        InputError: If the file is not there or is something else; or as
+            :class:`~lsnet_mm.errors.UnsafeFileError`, if it is more than data.
     """
     if not path.is_file():
         raise InputError(f"predictions not found: {path}")
     try:
         with path.open("rb") as file:
-            found = pickle.load(file)
+            found = load_pickle(file)
+    except InputError:
+        raise
     except Exception as error:  # unpickling damaged data raises anything
         raise InputError(
             f"{path} cannot be read as predictions of tools/test.py --out: {error!r}"

@@ -12,6 +12,7 @@ from mmengine.config import Config
 
 from lsnet_mm.engine.run import load_config
 from lsnet_mm.errors import InputError
+from lsnet_mm.loading import guarded
 
 from .curves import History, read_environment, read_history, read_tests, run_folders
 from .page import render
@@ -59,6 +60,7 @@ class Report:
     commands: list[str]
 
 
+@guarded
 def report(args: argparse.Namespace) -> Path:
     """Write the page that ``tools/report.py``'s arguments ask for, and return its path.
 

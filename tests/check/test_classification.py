@@ -179,3 +179,20 @@ def test_missing_folder_is_one_message(data):
     shutil.rmtree(data / "train")
     with pytest.raises(InputError, match=f"train: data not found: {data}/train"):
         run_on(data)
+
+
+def test_class_folders_of_train_and_val_are_compared(data):
+    """As many, so that nothing else tells: the labels of val mean other classes."""
+    text = (data / "config.py").read_text().replace("metainfo=metainfo", "")
+    text = text.replace('type="ImageNet"', 'type="CustomDataset"').replace("split=", "data_prefix=")
+    (data / "config.py").write_text(text)
+    assert run_on(data) == (True, [])
+    (data / "val/d").rename(data / "val/x")
+    fine, problems = run_on(data)
+    assert not fine
+    kind = "class folders of train and val that differ"
+    assert [problem[:3] for problem in problems] == [["error", kind, str(data / "val")]] * 2
+    assert [problem[3] for problem in problems] == [
+        f"only {name} has {folder}: labels would be wrong"
+        for name, folder in (("train", "d"), ("val", "x"))
+    ]

@@ -57,6 +57,7 @@ def without(section: str, key: str) -> Callable[[dict], None]:
 
 OTHER_SIZE = "masks of another size than the image"
 NOTHING = "polygons that enclose nothing"
+NO_LISTS = "masks that are no lists of polygons"
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,8 @@ NOTHING = "polygons that enclose nothing"
         ),
         (lambda c: polygon_of(c).update(segmentation=[[1, 2, 3, 4]]), NOTHING, "4 coordinates"),
         (lambda c: polygon_of(c).update(segmentation=[[1] * 7]), NOTHING, "7 coordinates"),
-        (lambda c: polygon_of(c).update(segmentation=[1, 2, 3, 4, 5, 6]), NOTHING, "no coord"),
+        (lambda c: polygon_of(c).update(segmentation=[1, 2, 3, 4, 5, 6]), NO_LISTS, "[1, 2, 3"),
+        (lambda c: polygon_of(c).update(segmentation=7), NO_LISTS, "segmentation 7"),
         (
             lambda c: polygon_of(c)["segmentation"][0].extend([5, "5"]),
             "polygons that are not finite numbers",

@@ -80,6 +80,8 @@ print(*sorted(name for name in sys.modules if name.startswith("lsnet_mm.")))
 
 @pytest.mark.parametrize("op", OPS)
 def test_signatures_are_those_of_the_compiled_extension(op):
+    if op == "line_nms_forward" and not hasattr(mmcv.ops, "line_nms"):
+        pytest.skip(f"mmcv {mmcv.__version__} of OpenMMLab has no line_nms, OneDL's has")
     source = Path(mmcv.ops.__file__).parent / "csrc" / "pytorch" / "pybind.cpp"
     (binding,) = re.findall(rf'm\.def\(\s*"{op}",(.*?)\);', source.read_text(), re.DOTALL)
     expected = re.findall(r'py::arg\("(\w+)"\)', binding)

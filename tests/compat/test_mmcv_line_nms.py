@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from mmcv.ops import line_nms
+from mmcv._ext import line_nms_forward as line_nms  # OpenMMLab's mmcv.ops does not have it
 from torch import Tensor
 
 ROWS = 9

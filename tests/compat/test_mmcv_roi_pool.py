@@ -59,9 +59,9 @@ def roi_pool_by_hand(features: Tensor, rois: Tensor, bins: tuple[int, int], scal
     pooled = torch.zeros(len(rois), features.shape[1], *bins, dtype=features.dtype)
     argmax = torch.full(pooled.shape, -1, dtype=torch.int32)
     for r, roi in enumerate(rois.numpy()):
-        factor = roi.dtype.type(scale)
+        factor, one = map(roi.dtype.type, (scale, 1))
         x1, y1 = roi[1] * factor, roi[2] * factor
-        x2, y2 = (roi[3] + 1) * factor, (roi[4] + 1) * factor
+        x2, y2 = (roi[3] + one) * factor, (roi[4] + one) * factor
         if x2 <= x1 or y2 <= y1:
             continue
         for c, plane in enumerate(features[int(roi[0])].tolist()):

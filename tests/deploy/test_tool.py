@@ -17,7 +17,7 @@ from torch import nn
 from lsnet_mm.deploy import load
 from lsnet_mm.deploy.export import optional
 from lsnet_mm.deploy.runtime import paste_masks
-from lsnet_mm.deploy.tool import export
+from lsnet_mm.deploy.tool import export, load_model
 from lsnet_mm.deploy.wrappers import graph
 from lsnet_mm.errors import InputError
 from tests import golden
@@ -96,7 +96,7 @@ def arguments(task: str, folder: Path, **others) -> Namespace:
         config=str(folder / f"{task}.py"), checkpoint=str(folder / "net.pth"), format="onnx",
         out=str(folder / "out/net.onnx"), size=(128, 160), dynamic_size=False, logits=False,
         fp16=False, int8=None, calibration_images=4, samples=None, tolerance=None,
-        cfg_options=None, launcher="none", work_dir=str(folder / "work"),
+        cfg_options=None, launcher="none", work_dir=str(folder / "work"), trust_checkpoint=False,
     )  # fmt: skip
     return Namespace(**{**usual, **others})
 
@@ -247,3 +247,13 @@ def test_a_detector_that_finds_nothing_is_exported_with_a_remark(tmp_path, capsy
     args = arguments("det", tmp_path, samples=[str(ROOT / "README.md")])
     with pytest.raises(InputError, match=r"--samples: .*README\.md is not an image"):
         export(args)
+
+
+def test_loading_leaves_the_config_as_it_is(tmp_path):
+    cfg = Config.fromfile(ROOT / "configs/lsnet_t_imagenet.py")
+    init_default_scope(cfg.default_scope)
+    given = cfg.model.to_dict()
+    weights = str(tmp_path / "weights.pth")
+    torch.save(MODELS.build({**cfg.model.to_dict(), "train_cfg": None}).state_dict(), weights)
+    load_model(cfg, weights)
+    assert cfg.model.to_dict() == given

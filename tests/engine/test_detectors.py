@@ -123,6 +123,7 @@ def arguments(detector: str, checkpoint, data, work_dir) -> Namespace:
         wait_time=0,
         tta=False,
         out=None,
+        trust_checkpoint=False,
         fold=False,
         compile=None,
     )

@@ -68,7 +68,7 @@ class Files:
         """Of the config and checkpoint, or of the exported file of a suffix."""
         if kind not in self._predictors:
             given = (self.config, self.checkpoint) if kind == "pth" else (self._export(kind),)
-            self._predictors[kind] = Predictor(*given)
+            self._predictors[kind] = Predictor(*given, trust_checkpoint=kind == "pt2")
         return self._predictors[kind]
 
     def _export(self, suffix: str) -> Path:

@@ -34,6 +34,7 @@ def arguments(folder: Path, *inputs, **others) -> Namespace:
         batch_size=1,
         device=None,
         cfg_options=None,
+        trust_checkpoint=False,
     )
     return Namespace(**{**usual, **others})
 

@@ -10,6 +10,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from tests.conftest import ROOT
 
+SIZES = ((128, 160), (192, 128), (160, 320), (256, 256))
 # One block of each kind: tracing takes seconds per block.
 BACKBONE = dict(
     type="LSNet",
@@ -40,12 +41,14 @@ def test_compiles_whole_without_a_graph_per_size(scope, model, training):
     model = MODELS.build(copy.deepcopy(model)).train(training)
     graphs = CompileCounterWithBackend("eager")
     compiled = torch.compile(model, fullgraph=True, dynamic=True, backend=graphs)
-    for height, width in ((128, 160), (192, 128), (160, 320), (256, 256)):
+    for height, width in SIZES:
         x = torch.randn(2, 3, height, width)
         results = [_run(network, x, training) for network in (compiled, model)]
         for got, want in zip(*results, strict=True):
             torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-5)
-    assert graphs.frame_count == 1
+    # torch 2.4 cannot check what it assumed of mmseg's Upsample, which computes int(size * 2.0).
+    anew = torch.__version__ < (2, 5) and scope == "mmseg"
+    assert graphs.frame_count == (len(SIZES) if anew else 1)
 
 
 def _run(network: torch.nn.Module, x: torch.Tensor, training: bool) -> list[torch.Tensor]:

@@ -28,7 +28,7 @@ default_hooks = dict(logger=dict(interval=1))
 
 def report_arguments(work_dir: Path, *options: str, **others) -> Namespace:
     """What ``tools/report.py`` makes of its command line."""
-    given = dict(work_dir=str(work_dir), cfg_options=list(options) or None)
+    given = dict(work_dir=str(work_dir), cfg_options=list(options) or None, trust_checkpoint=False)
     unset = ("out", "predictions", "checkpoint", "no_predictions", "max_images")
     forget_visualizers()
     return Namespace(**{**dict.fromkeys(unset), **given, **others})

@@ -185,14 +185,13 @@ def test_the_tool_tells_of_errors(monkeypatch, capsys):
     assert capsys.readouterr().err == "error: work folder not found: none\n"
 
 
-def test_help_imports_nothing_heavy():
-    code = (
-        "import runpy, sys\n"
-        "try: runpy.run_path(sys.argv[1], run_name='__main__')\n"
-        "except SystemExit: pass\n"
-        "assert not {'torch', 'mmengine', 'lsnet_mm', 'PIL'} & set(sys.modules)"
-    )
-    command = [sys.executable, "-c", code, str(ROOT / "tools/report.py"), "--help"]
-    environment = {"PYTHONPATH": str(ROOT / "tools"), "PATH": "/usr/bin:/bin"}
-    shown = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-    assert "--max-images N" in shown.stdout
+def test_an_image_that_is_damaged_is_named(segmentation_run, shapes_as_ade20k, tmp_path):
+    data = Path(shutil.copytree(shapes_as_ade20k, tmp_path / "data"))
+    path = min((data / "images/validation").iterdir())
+    path.write_bytes(path.read_bytes()[:-500])
+    out = tmp_path / "a.html"
+    page = report(report_arguments(segmentation_run, f"data_root={data}", out=str(out))).read_text()
+    assert f"There are no predictions: {path}: image file is truncated" in page
+    weights = str(segmentation_run / "iter_2.pth")
+    with pytest.raises(InputError, match="image file is truncated"):
+        report(report_arguments(segmentation_run, f"data_root={data}", checkpoint=weights))
