@@ -1,5 +1,5 @@
 """LSNet in the place of the backbone of a config of mmdet, mmseg or mmpretrain."""
 
-from .run import base, use_in
+from .run import base, changes, use_in
 
-__all__ = ["base", "use_in"]
+__all__ = ["base", "changes", "use_in"]

@@ -66,15 +66,18 @@ def _fit_neck(network: ConfigDict, parts: list[ConfigDict], old: list[Map], arch
     neck = parts[0]
     taken = neck.get("in_channels")
     single = isinstance(taken, int)  # such necks take the last map
-    used = old[-1:] if single else old[neck.get("start_level", 0) :]
     named = [taken] if single else list(taken or ())
-    order = -1 if named == channels(old)[::-1] else 1  # some name the coarsest first
+    read = old[-1:] if single else old[: len(named)]
+    order = -1 if named == channels(read)[::-1] else 1  # some name the coarsest first
+    if not named or named[::order] != channels(read):
+        raise unknown(f"neck {name(neck)}", old)
+    used = read[neck.get("start_level", 0) :]
     finer = used[0].stride == FINER
     own = used[finer:]  # those whose strides LSNet has
-    if named[::order] != channels(old[-1:] if single else old) or own[0].stride not in STRIDES:
+    if not own or own[0].stride not in STRIDES:
         raise unknown(f"neck {name(neck)}", old)
     if finer and name(neck) != "FPN":
-        _put_pyramid_in_front(network, parts, old, arch)
+        _put_pyramid_in_front(network, parts, read, arch)
         return
     # Necks make the levels that the backbone does not give. LSNet gives as many as it has.
     levels = max(neck.get("num_outs", 0) - finer, len(own))

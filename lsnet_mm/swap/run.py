@@ -54,8 +54,8 @@ def use_in(cfg: Config | ConfigDict | str | Path, arch: str = "t") -> Config:
     - Classifiers take the last map.
 
     Args:
-        cfg: A config, ``_base_`` inside a config's file, the path of a file, or a library's config
-            such as ``'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'``. It is not changed.
+        cfg: A config, the path of a file, or a library's config such as
+            ``'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'``. It is not changed.
         arch: ``'t'``, ``'s'`` or ``'b'``.
 
     Raises:
@@ -82,6 +82,31 @@ def use_in(cfg: Config | ConfigDict | str | Path, arch: str = "t") -> Config:
     imports = [former["imports"]] if isinstance(former["imports"], str) else former["imports"]
     cfg.custom_imports = {**former, "imports": [*imports, "lsnet_mm"]}
     return cfg
+
+
+def changes(cfg: Config | ConfigDict | str | Path, arch: str = "t") -> dict[str, Any]:
+    """Return what :func:`use_in` changes, for a config that inherits the one given.
+
+    ``globals().update(lsnet_mm.changes(_base_))`` in such a config's file makes it that of
+    ``use_in``.
+
+    Args:
+        cfg: As in ``use_in``.
+        arch: ``'t'``, ``'s'`` or ``'b'``.
+
+    Returns:
+        The new values by name, of those at the config's top level that differ. Dicts replace the
+        inherited ones, by ``_delete_=True``.
+
+    Raises:
+        InputError: As ``use_in``.
+    """
+    before = _read(cfg)
+    return {
+        name: {**value, "_delete_": True} if isinstance(value, dict) else value
+        for name, value in use_in(before, arch).items()
+        if name not in before or value != before[name]
+    }
 
 
 def _checked(arch: str) -> str:

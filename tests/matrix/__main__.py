@@ -24,7 +24,8 @@ def main() -> None:
     outcomes = _earlier() if args.resume else {}
     left = [case for case in CASES if key(case) not in outcomes]
     started = time.monotonic()
-    with ThreadPoolExecutor(args.processes) as pool:
+    pool = ThreadPoolExecutor(args.processes)
+    try:
         running = {pool.submit(run_case, case): case for case in left}
         for done, future in enumerate(as_completed(running), 1):
             case, outcome = running[future], future.result()
@@ -33,10 +34,12 @@ def main() -> None:
             rest = (time.monotonic() - started) / done * (len(left) - done)
             state = "ok" if outcome.predicted else f"FAILS: {outcome.error}"
             print(
-                f"{done}/{len(left)} {case.library} {case.family}: {state} "
+                f"{done}/{len(left)} {key(case)}: {state} "
                 f"({outcome.seconds:.0f} s, {rest / 60:.0f} min left)",
                 flush=True,
             )
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C waits for the cases at work only
     PAGE.write_text(compose([(case, outcomes[key(case)]) for case in CASES]), encoding="utf-8")
     failed = sum(not outcomes[key(case)].predicted for case in CASES)
     print(f"{len(CASES) - failed} of {len(CASES)} configs train and predict: see {PAGE}")

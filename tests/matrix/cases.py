@@ -14,9 +14,9 @@ class Case:
         task: What it predicts.
         way: What is written into ``model``, a key of :data:`WAYS`.
         remark: Why it takes more than that, or what is lost.
-        smaller: Settings that let it run on small images, by their dotted names.
+        settings: What else is set in ``model``, by dotted names, as by ``--cfg-options``.
         sample: What a detector's examples have besides boxes: ``'masks'``, ``'semantic'`` label
-            maps, or ``'semantic8'``, an eighth as large, ``'proposals'``.
+            maps, or ``'semantic8'``, an eighth as large, ``'proposals'``; or ``'lanes'`` instead.
         side: Of the images, in pixels.
     """
 
@@ -25,7 +25,7 @@ class Case:
     task: str
     way: str
     remark: str = ""
-    smaller: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
     sample: str = ""
     side: int = 128
 
@@ -110,9 +110,10 @@ WAYS = {
     "use_in": "",
 }
 
-BOXES, MASKS, PANOPTIC = "boxes", "boxes, masks", "panoptic"
+BOXES, MASKS, PANOPTIC, LANES = "boxes", "boxes, masks", "panoptic", "lanes"
 SEMANTIC, CLASSES = "label map", "classes"
 LIST = "its heads, or its neck, are a list, which configs replace as a whole: use_in"
+POOLED = "the former backbone pools features itself: use_in adds a pooling neck"
 IMPORTS = "it sets `custom_imports` itself, and two bases may not: use_in"
 
 
@@ -169,7 +170,6 @@ MMDET = [
         ("SABL", "sabl/sabl-faster-rcnn_r50_fpn_1x_coco", "FPN, 4-64"),
         ("Sparse R-CNN", "sparse_rcnn/sparse-rcnn_r50_fpn_1x_coco", "FPN, 4-32"),
         ("Grid R-CNN", "grid_rcnn/grid-rcnn_r50_fpn_gn-head_1x_coco", "FPN, 4-64"),
-        ("TridentNet", "tridentnet/tridentnet_r50-caffe_1x_coco", "map 16, 1024 channels"),
         # one stage, with anchors
         ("ATSS", "atss/atss_r50_fpn_1x_coco", "FPN, 8-128"),
         ("DDOD", "ddod/ddod_r50_fpn_1x_coco", "FPN, 8-128"),
@@ -213,7 +213,17 @@ MMDET = [
         remark="its two maps are those of two networks in a row: here one, of stride 4",
     ),
     *_detectors(
-        BOXES, ("SSD300", "ssd/ssd300_coco", "SSD"), side=300, remark="its head repeats channels"
+        BOXES,
+        ("SSD300", "ssd/ssd300_coco", "SSD"),
+        side=300,
+        remark="its neck and head name the channels of all levels. It trains; mmdet's SSD head "
+        "reads a loss that it lacks when it predicts "
+        "([mmdetection#11063](https://github.com/open-mmlab/mmdetection/issues/11063))",
+    ),
+    *_detectors(
+        BOXES,
+        ("TridentNet", "tridentnet/tridentnet_r50-caffe_1x_coco", "map 16, 1024 channels"),
+        remark="its three branches are inside of its own backbone",
     ),
     *_detectors(
         BOXES,
@@ -240,9 +250,17 @@ MMDET = [
         ("SOLOv2", "solov2/solov2_r50_fpn_1x_coco", "FPN, 4-64"),
         ("YOLACT", "yolact/yolact_r50_1xb8-55e_coco", "FPN, 8-128"),
         ("RTMDet-Ins", "rtmdet/rtmdet-ins_tiny_8xb32-300e_coco", "maps 8-32"),
-        ("QueryInst", "queryinst/queryinst_r50_fpn_1x_coco", "FPN, 4-32"),
         ("Mask2Former", "mask2former/mask2former_r50_8xb2-lsj-50e_coco", "pixel decoder, strides"),
         sample="masks",
+    ),
+    *_detectors(
+        MASKS,
+        ("QueryInst", "queryinst/queryinst_r50_fpn_1x_coco", "FPN, 4-32"),
+        sample="masks",
+        settings={"roi_head.bbox_head.5.bbox_coder.clip_border": True},
+        remark="on CPUs it needs `--cfg-options "
+        "model.roi_head.bbox_head.5.bbox_coder.clip_border=True`: there mmdet cannot paste the "
+        "mask of a box beyond the image, which QueryInst does not clip",
     ),
     *_detectors(
         MASKS,
@@ -260,6 +278,13 @@ MMDET = [
             "pixel decoder, strides",
         ),
         sample="masks, semantic",
+    ),
+    *_detectors(
+        LANES,
+        ("CLRNet", "clrnet/clrnet", "use_in"),
+        sample="lanes",
+        settings={"head.img_w": 128, "head.img_h": 128},
+        remark=IMPORTS,
     ),
 ]
 
@@ -343,8 +368,13 @@ MMPRETRAIN = [
     ),
     *_classifiers(
         ("Linear head, ConvNeXt", "convnext/convnext-tiny_32xb128_in1k", "use_in"),
+        remark=POOLED,
+    ),
+    *_classifiers(
         ("ViT's head", "vision_transformer/vit-base-p16_64xb64_in1k", "use_in"),
-        remark="the former backbone pools features itself: use_in adds a pooling neck",
+        settings={"head.init_cfg": dict(type="TruncNormal", layer="Linear", std=0.02)},
+        remark=f"{POOLED}. The head starts at zero, so that gradients reach the backbone from the "
+        "second step on: here it is random",
     ),
 ]
 

@@ -75,9 +75,16 @@ def _row(case: Case, outcome: Outcome) -> str:
 def _reason(outcome: Outcome) -> str:
     if outcome.predicted:
         return ""
-    first = outcome.error.splitlines()[0].replace("|", "\\|")
-    reason = f"`{first[:LONG]}{'...' if len(first) > LONG else ''}`"
-    return f"{reason}; so does the library's own config" if outcome.original else reason
+    if not outcome.original:
+        return _short(outcome.error)
+    same = _short(outcome.original) == _short(outcome.error)
+    end = "so does the library's own config" if same else "the library's own config: "
+    return f"{_short(outcome.error)}; {end}{'' if same else _short(outcome.original)}"
+
+
+def _short(error: str) -> str:
+    first = error.splitlines()[0].replace("|", "\\|")
+    return f"`{first[:LONG]}{'...' if len(first) > LONG else ''}`"
 
 
 def _ways(results: Sequence[tuple[Case, Outcome]]) -> str:

@@ -12,8 +12,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
 from mmengine.logging import MessageHub
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
@@ -62,10 +64,8 @@ def user_config(case: Case) -> str:
     if case.way == "use_in":
         return (
             f"_base_ = {case.config!r}\n"
-            "from lsnet_mm import use_in\n"
-            "lsnet = use_in(_base_)\n"
-            "model, custom_imports = dict(lsnet.model, _delete_=True), lsnet.custom_imports\n"
-            "del lsnet\n"
+            "from lsnet_mm import changes\n"
+            "globals().update(changes(_base_, arch='t'))\n"
         )
     return (
         f'_base_ = [{case.config!r}, __import__("lsnet_mm").base("t")]\n'
@@ -165,11 +165,11 @@ def step(case: Case, cfg: Config, outcome: Outcome) -> None:
     model.eval()
     with torch.no_grad():
         (result,) = model.test_step(examples(case, cfg, 1))
-    found = {name: value for name, value in result.items() if name.startswith("pred_")}
-    if not found:
+    found = [value for name, value in result.items() if name.startswith("pred_")]
+    predicted = [numbers for value in found for numbers in arrays(value)]
+    if not predicted:
         raise ArithmeticError("nothing is predicted")
-    for value in found.values():
-        check("a prediction", *(tensors(value)))
+    check("a prediction", *predicted)
     outcome.predicted = True
 
 
@@ -189,13 +189,16 @@ def check(what: str, *values: Any) -> None:
             raise ArithmeticError(f"{what} is not finite")
 
 
-def tensors(node: Any) -> Iterator[torch.Tensor]:
-    """The tensors of a prediction."""
-    if isinstance(node, torch.Tensor):
+def arrays(node: Any) -> Iterator[torch.Tensor | np.ndarray]:
+    """The tensors and arrays of a prediction."""
+    if isinstance(node, torch.Tensor | np.ndarray):
         yield node
     elif hasattr(node, "items"):
         for _, value in node.items():
-            yield from tensors(value)
+            yield from arrays(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from arrays(value)
 
 
 # The model and its examples, small enough for a CPU.
@@ -211,7 +214,7 @@ def shrink(cfg: Config, case: Case) -> None:
     if cfg.default_scope == "mmseg":
         cfg.model.data_preprocessor.update(size=(case.side, case.side), size_divisor=None)
         cfg.model.test_cfg.mode = "whole"
-    cfg.merge_from_dict({f"model.{name}": value for name, value in case.smaller.items()})
+    cfg.merge_from_dict({f"model.{name}": value for name, value in case.settings.items()})
 
 
 def _shrink(node: Any) -> None:
@@ -227,6 +230,8 @@ def _shrink(node: Any) -> None:
 
 def examples(case: Case, cfg: Config, count: int) -> dict[str, Any]:
     """Return a batch of random examples, as the library's data loaders make it."""
+    if case.sample == "lanes":
+        return pseudo_collate([_lanes(case.side) for _ in range(count)])
     if cfg.default_scope == "mmdet":
         from mmdet.testing import demo_mm_inputs
 
@@ -244,6 +249,16 @@ def examples(case: Case, cfg: Config, count: int) -> dict[str, Any]:
     images = torch.randint(256, (count, 3, case.side, case.side), dtype=torch.uint8)
     make = _label_map if cfg.default_scope == "mmseg" else _class
     return dict(inputs=list(images), data_samples=[make(case.side) for _ in images])
+
+
+def _lanes(side: int) -> dict[str, Any]:
+    from mmdet.datasets.transforms import LinesToArray, PackLineDetectionInputs
+
+    image = np.random.default_rng(0).integers(256, size=(side, side, 3), dtype=np.uint8)
+    lines = [[(side * x, side * y) for x, y in ((start, 0.9), (0.5, 0.1))] for start in (0.2, 0.7)]
+    sample = dict(img=image, org_height=side, org_width=side, lines=lines, org_lines=lines)
+    sample["gt_seg_map"] = np.zeros((side, side), np.uint8)
+    return PackLineDetectionInputs()(LinesToArray(img_height=side, img_width=side)(sample))
 
 
 def _label_map(side: int) -> Any:

@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
-from lsnet_mm import use_in
+from lsnet_mm import changes, use_in
 from lsnet_mm.errors import InputError
 from lsnet_mm.models import LSNet
 from lsnet_mm.swap.maps import lsnet
@@ -17,6 +17,8 @@ from tests.configs.recipes import CHANNELS, WEIGHTS
 
 RETINANET = "mmdet::retinanet/retinanet_r50_fpn_1x_coco.py"
 YOLOX = "mmdet::yolox/yolox_s_8xb8-300e_coco.py"
+CONVNEXT = "mmdet::convnext/mask-rcnn_convnext-t-p4-w7_fpn_amp-ms-crop-3x_coco.py"
+MOBILENET = "mmpretrain::mobilenet_v3/mobilenet-v3-large_8xb128_in1k.py"
 
 
 def read(path: str) -> Config:
@@ -52,13 +54,27 @@ def test_takes_a_config_a_path_and_a_name_of_the_librarys(tmp_path):
     assert made[0] == made[1] == made[2]
 
 
+@pytest.mark.parametrize("library_config", [RETINANET, CONVNEXT, MOBILENET])
+def test_config_by_changes_is_that_of_use_in(library_config, tmp_path):
+    """Of a plain config, of one with imports and rates of its own, and with pixels at the top."""
+    code = "from lsnet_mm import changes\nglobals().update(changes(_base_, arch='s'))\n"
+    (tmp_path / "mine.py").write_text(f"_base_ = {library_config!r}\n{code}")
+    mine, wanted = Config.fromfile(tmp_path / "mine.py"), use_in(library_config, "s")
+    assert mine.to_dict() == wanted.to_dict()
+    assert mine.model.backbone.arch == "s"
+
+
+def test_changes_are_no_more_than_those():
+    assert set(changes(RETINANET)) == {"model", "custom_imports"}
+
+
 @pytest.mark.parametrize(
     ("cfg", "order"),
     [
         (YOLOX, "bgr_to_rgb"),  # it takes pixels as they are
         ("mmdet::yolof/yolof_r50-c5_8xb8-1x_coco.py", "bgr_to_rgb"),  # those of Caffe
         ("mmseg::sem_fpn/fpn_r50_4xb4-160k_ade20k-512x512.py", "bgr_to_rgb"),
-        ("mmpretrain::mobilenet_v3/mobilenet-v3-large_8xb128_in1k.py", "to_rgb"),
+        (MOBILENET, "to_rgb"),
     ],
 )
 def test_pixels_are_those_of_the_weights(cfg, order):
@@ -103,8 +119,7 @@ def test_a_network_that_another_trains_is_found():
 
 def test_imports_and_rates_of_the_former_backbone():
     """ConvNeXt's config imports mmpretrain, and has a rate for each of ConvNeXt's layers."""
-    name = "mmdet::convnext/mask-rcnn_convnext-t-p4-w7_fpn_amp-ms-crop-3x_coco.py"
-    before, after = read(name), use_in(name)
+    before, after = read(CONVNEXT), use_in(CONVNEXT)
     assert after.custom_imports.imports == [*before.custom_imports.imports, "lsnet_mm"]
     assert "constructor" in before.optim_wrapper
     assert not {"constructor", "paramwise_cfg"} & set(after.optim_wrapper)
