@@ -102,10 +102,10 @@ def changes(cfg: Config | ConfigDict | str | Path, arch: str = "t") -> dict[str,
         InputError: As ``use_in``.
     """
     before = _read(cfg)
+    changed = {k: v for k, v in use_in(before, arch).items() if k not in before or v != before[k]}
     return {
-        name: {**value, "_delete_": True} if isinstance(value, dict) else value
-        for name, value in use_in(before, arch).items()
-        if name not in before or value != before[name]
+        name: {**value, "_delete_": True} if name in before and isinstance(value, dict) else value
+        for name, value in changed.items()
     }
 
 
