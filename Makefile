@@ -12,7 +12,7 @@ CONSTRAINTS := constraints.txt
 endif
 PIP_INSTALL := $(BIN)/python -m pip install --quiet $(CONSTRAINTS:%=--constraint %)
 
-.PHONY: install demo demo-segmentation demo-classification test test-openmmlab browser lint constraints coverage docs docs-serve clean
+.PHONY: install demo demo-segmentation demo-classification test test-openmmlab matrix browser lint constraints coverage docs docs-serve clean
 
 install: $(STAMP)
 
@@ -36,6 +36,10 @@ test: lint browser
 # The same with OpenMMLab's original packages in place of OneDL's.
 test-openmmlab:
 	$(MAKE) test VENV=.venv-openmmlab$(TORCH:%=-torch-%) REQUIREMENTS=requirements-openmmlab.txt
+
+# LSNet in some hundred configs of mmdet, mmseg and mmpretrain: writes docs/compatibility.md.
+matrix: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.matrix
 
 # The pages of tools/report.py are tested in Chromium, which pip does not have: root gets it from
 # Debian. Where it cannot be had, the tests say what to install.
