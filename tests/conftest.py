@@ -15,8 +15,13 @@ if not torch.cuda.is_available():  # Triton's kernels then run in its interprete
 import pytest
 
 import lsnet_mm  # noqa: F401  registers the networks, makes mmcv.ops importable
+from lsnet_mm.deploy.export import OLDEST_TORCH
 
 ROOT = Path(__file__).parents[1]
+
+exports = pytest.mark.skipif(
+    torch.__version__ < OLDEST_TORCH, reason=f"torch {torch.__version__} cannot export"
+)
 
 
 @pytest.fixture(scope="session")

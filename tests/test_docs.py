@@ -19,7 +19,7 @@ from lsnet_mm.datasets.shapes import make_scene
 from lsnet_mm.deploy.tool import export
 from lsnet_mm.inference import Predictor
 from lsnet_mm.models import LSNet
-from tests.conftest import ROOT
+from tests.conftest import ROOT, exports
 from tests.deploy.test_tool import arguments
 
 PAGES = {path.name: path.read_text() for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))}
@@ -126,6 +126,7 @@ def test_library_configs_with_lsnet_are_the_same_by_all_ways(tmp_path):
     assert Config.fromfile(tmp_path / "mine.py").model == made["cfg"].model
 
 
+@exports
 def test_plain_onnxruntime_detects_what_torch_detects(tmp_path):
     """deployment.md's code, in a process without torch, against the checkpoint's own pipeline."""
     args = arguments("det", tmp_path, size=(160, 224))

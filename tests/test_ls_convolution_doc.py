@@ -13,7 +13,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from lsnet_mm.models import LSConv, LSConv2d
-from tests.conftest import ROOT
+from tests.conftest import ROOT, exports
 
 DOC = ROOT / "docs/ls_convolution.md"
 TEXT = DOC.read_text()
@@ -28,6 +28,7 @@ assert not {"mmcv", "mmdet", "mmseg", "mmpretrain", "timm"} & set(sys.modules)
 """
 
 
+@exports
 def test_programs_print_what_they_say(tmp_path):
     """One after the other, as they are read; the first alone imports none of mm's libraries."""
     program = "\n".join([PROGRAMS[0], LIGHT, *PROGRAMS[1:]])

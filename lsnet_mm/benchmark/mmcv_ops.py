@@ -73,8 +73,8 @@ def cases() -> dict[str, Case]:
         "RoIAlignRotated": Case(
             "roi_align_rotated", "roi_align_rotated", (features, rotated_rois), (*roi_align, True)
         ),
-        "PSAMask, collect": Case("psa_mask", "psa_mask", (psa_mask,), ("collect", (49, 49))),
-        "PSAMask, distribute": Case("psa_mask", "psa_mask", (psa_mask,), ("distribute", (49, 49))),
+        "PSAMask, collect": Case("psa_mask", "psa_mask", (psa_mask,), (0, (49, 49))),
+        "PSAMask, distribute": Case("psa_mask", "psa_mask", (psa_mask,), (1, (49, 49))),
         "DeformConv2d": Case("deform_conv", "deform_conv2d", (x, offset, weight), (1, 1)),
         "ModulatedDeformConv2d": Case(
             "modulated_deform_conv",

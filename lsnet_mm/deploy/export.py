@@ -135,15 +135,6 @@ def export_torch(
     return Path(path)
 
 
-def check_torch() -> None:
-    """Raise InputError if this torch is too old to export."""
-    if torch.__version__ < OLDEST_TORCH:
-        raise InputError(
-            f"exporting takes torch {'.'.join(map(str, OLDEST_TORCH))} or later, and this is "
-            f"{torch.__version__}: export the checkpoint in an environment with a later one"
-        )
-
-
 def optional(package: str) -> ModuleType:
     """Import a package that only exporting and running exported files take.
 
@@ -163,7 +154,11 @@ def _traced(
     sample: Tensor | tuple[Tensor, ...], batch: bool, size: bool
 ) -> tuple[tuple[Tensor, ...], dict[int, str]]:
     """Inputs to trace with, and the names of the image batch's free axes."""
-    check_torch()
+    if torch.__version__ < OLDEST_TORCH:
+        raise InputError(
+            f"exporting takes torch {'.'.join(map(str, OLDEST_TORCH))} or later, and this is "
+            f"{torch.__version__}: export the checkpoint in an environment with a later one"
+        )
     images, *others = sample if isinstance(sample, tuple) else (sample,)
     if batch and len(images) == 1:  # torch.export takes a size of 1 for a constant
         images = images.repeat(2, 1, 1, 1)

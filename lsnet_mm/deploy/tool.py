@@ -22,7 +22,7 @@ from lsnet_mm.errors import InputError
 from lsnet_mm.loading import guarded
 from lsnet_mm.models.pretrained import read_checkpoint
 
-from .export import check_torch, export_onnx, export_openvino, export_torch, halve, optional
+from .export import export_onnx, export_openvino, export_torch, halve, optional
 from .metadata import describe, input_size
 from .quantize import quantize
 from .runtime import load
@@ -126,7 +126,6 @@ def sample_input(model: nn.Module, network: nn.Module, image: np.ndarray) -> tup
 
 
 def _check(args: argparse.Namespace) -> None:
-    check_torch()
     for package in PACKAGES[args.format]:
         optional(package)
     if args.out and Path(args.out).suffix != SUFFIXES[args.format]:

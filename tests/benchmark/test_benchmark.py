@@ -17,7 +17,7 @@ from lsnet_mm.benchmark.subjects import build, training_step, with_checkpointing
 from lsnet_mm.errors import InputError
 from lsnet_mm.models import LSNet
 from lsnet_mm.ops import ska as our_ska
-from tests.conftest import ROOT
+from tests.conftest import ROOT, exports
 
 CPU = torch.device("cpu")
 
@@ -89,6 +89,7 @@ def test_networks_are_compared_with_the_first():
         assert row["memory_mib"] > 0
 
 
+@exports
 @torch.no_grad()
 def test_exported_networks_are_measured():
     modes = ["eager", "onnxruntime", "openvino"]

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from mmcv._ext import line_nms_forward as line_nms  # OpenMMLab's mmcv.ops does not have it
 from torch import Tensor
+
+from lsnet_mm.compat.line_nms import line_nms_forward as line_nms
 
 ROWS = 9
 

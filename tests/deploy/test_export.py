@@ -1,12 +1,16 @@
 """Exported networks, loaded from their files alone, against PyTorch."""
 
+import pytest
 import timm
 import torch
 from torch import nn
+from torch.torch_version import TorchVersion
 
 from lsnet_mm.deploy import export_onnx, export_openvino, export_torch, load
+from lsnet_mm.errors import InputError
 from lsnet_mm.models import LSNet
 from tests import golden
+from tests.conftest import exports
 
 TINY = dict(channels=(16, 16, 32, 32), depths=(0, 1, 2, 2))
 
@@ -20,6 +24,7 @@ def compare(runtime, model: nn.Module, x: torch.Tensor) -> None:
         torch.testing.assert_close(torch.from_numpy(got), output, rtol=0, atol=atol)
 
 
+@exports
 def test_backbone_in_every_format(tmp_path):
     model = golden.fill(LSNet(TINY, resolution=4)).eval()
     x = golden.images(0, (3, 3, 96, 128))
@@ -37,6 +42,16 @@ def test_backbone_in_every_format(tmp_path):
             compare(runtime, model, images)
 
 
+def test_torch_that_is_too_old_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, "__version__", TorchVersion("2.4.1"))
+    model, x = nn.Conv2d(3, 1, 1), torch.zeros(1, 3, 8, 8)
+    for export, file in ((export_onnx, "net.onnx"), (export_torch, "net.pt2")):
+        with pytest.raises(InputError, match=r"exporting takes torch .* and this is 2\.4\.1"):
+            export(model, x, tmp_path / file)
+        assert not (tmp_path / file).exists()
+
+
+@exports
 def test_another_librarys_network(tmp_path):
     model = timm.create_model("mobilenetv3_small_050", num_classes=5).eval()
     x = golden.images(0, (2, 3, 64, 64))

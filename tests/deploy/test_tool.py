@@ -21,7 +21,7 @@ from lsnet_mm.deploy.tool import export, load_model
 from lsnet_mm.deploy.wrappers import graph
 from lsnet_mm.errors import InputError
 from tests import golden
-from tests.conftest import ROOT
+from tests.conftest import ROOT, exports
 
 TINY = dict(channels=(16, 16, 32, 32), depths=(0, 1, 2, 2))
 SMALL_REGRESSION = ("retina_reg.weight", "rpn_reg.weight", "fc_reg.weight")
@@ -101,6 +101,7 @@ def arguments(task: str, folder: Path, **others) -> Namespace:
     return Namespace(**{**usual, **others})
 
 
+@exports
 def test_classifier_by_the_tool(tmp_path):
     args = arguments("cls", tmp_path)
     run = subprocess.run(
@@ -125,6 +126,7 @@ def test_classifier_by_the_tool(tmp_path):
     assert metadata["preprocess"]["channels"] == "rgb"
 
 
+@exports
 def test_segmentor_of_any_size(tmp_path):
     out = tmp_path / "net.xml"
     args = arguments("seg", tmp_path, format="openvino", out=str(out), logits=True)
@@ -144,6 +146,7 @@ def test_segmentor_of_any_size(tmp_path):
     assert runtime.outputs == ["labels", "logits"]
 
 
+@exports
 @pytest.mark.parametrize(("task", "format"), [("det", "onnx"), ("mask", "openvino")])
 def test_detector(task, format, tmp_path, capsys):
     suffix = {"onnx": ".onnx", "openvino": ".xml"}[format]
@@ -174,6 +177,7 @@ def test_detector(task, format, tmp_path, capsys):
         assert (pasted[order] == want.masks.numpy()[right]).mean() > 0.999
 
 
+@exports
 def test_detectors_with_torch_alone(tmp_path):
     args = arguments("det", tmp_path, format="torch-export", out=str(tmp_path / "net.pt2"))
     export(args)
@@ -187,6 +191,7 @@ print([tuple(t.shape) for t in found])
     assert run.stdout.strip() == "[(20, 4), (20,), (20,)]"
 
 
+@exports
 def test_int8_tells_accuracy_beside_float32(shapes_by_class, tmp_path, capsys):
     options = [f"data_root={shapes_by_class}", "test_dataloader.num_workers=0"]
     options.append("test_dataloader.persistent_workers=False")
@@ -200,6 +205,7 @@ def test_int8_tells_accuracy_beside_float32(shapes_by_class, tmp_path, capsys):
     np.testing.assert_allclose(runtime(x.numpy())[0].sum(1), 1, rtol=1e-5)
 
 
+@exports
 def test_other_results_leave_no_file(tmp_path):
     with pytest.raises(InputError, match=r"scores differ by .* nothing was kept"):
         export(arguments("cls", tmp_path, tolerance=0.0))
@@ -238,6 +244,7 @@ def test_files_that_cannot_be_loaded(tmp_path):
         load(tmp_path / "net.onnx")
 
 
+@exports
 def test_a_detector_that_finds_nothing_is_exported_with_a_remark(tmp_path, capsys, shapes):
     picture = next((shapes / "val2017").glob("*.jpg"))
     options = ["model.test_cfg.score_thr=1.0"]

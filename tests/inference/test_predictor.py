@@ -19,7 +19,7 @@ from lsnet_mm.errors import CheckpointError, InputError
 from lsnet_mm.inference import Classes, Detections, LabelMap, Predictor
 from tests import golden
 from tests.configs.recipes import read
-from tests.conftest import ROOT
+from tests.conftest import ROOT, exports
 from tests.engine import test_classifiers, test_detectors, test_segmentors
 from tests.test_readme import PYTHON
 
@@ -39,12 +39,14 @@ def match(found: Detections, wanted: Detections) -> None:
 # The same from a checkpoint and an exported file.
 
 
+@exports
 def test_same_objects(networks, images):
     files = networks("mask")
     for image in images[:3]:
         match(files.predictor("onnx")(image), files.predictor()(image))
 
 
+@exports
 def test_same_label_maps(networks, images):
     found, wanted = (networks("seg").predictor(kind)(images[:3]) for kind in ("onnx", "pth"))
     for f, w in zip(found, wanted, strict=True):
@@ -53,6 +55,7 @@ def test_same_label_maps(networks, images):
         assert len(np.unique(w.labels)) > 1
 
 
+@exports
 @pytest.mark.parametrize("kind", ["onnx", "xml", "pt2"])
 def test_same_classes(kind, networks, images):
     networks("cls").predictor("onnx")  # what the others may be made of
@@ -138,6 +141,7 @@ def test_images_that_cannot_be_used(image, message, networks):
         networks("det").predictor()(image)
 
 
+@exports
 def test_a_file_of_one_size_takes_others_and_says_so(networks, images):
     predictor = networks("seg").predictor("onnx")
     array = cv2.imread(str(images[0]))
@@ -168,6 +172,10 @@ def test_models_that_cannot_be_used(networks, tmp_path):
     (tmp_path / "bad.onnx").write_bytes(b"no network")
     with pytest.raises(InputError, match=r"bad.onnx cannot be loaded"):
         Predictor(tmp_path / "bad.onnx")
+
+
+@exports
+def test_other_peoples_files_are_refused(tmp_path):
     export_onnx(torch.nn.Conv2d(3, 1, 1), torch.zeros(1, 3, 8, 8), tmp_path / "foreign.onnx")
     with pytest.raises(InputError, match=r"foreign.onnx does not tell its task"):
         Predictor(tmp_path / "foreign.onnx")

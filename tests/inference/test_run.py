@@ -18,7 +18,7 @@ from pycocotools.cocoeval import COCOeval
 from lsnet_mm.errors import InputError
 from lsnet_mm.inference import run
 from lsnet_mm.inference.run import infer
-from tests.conftest import ROOT
+from tests.conftest import ROOT, exports
 
 
 def arguments(folder: Path, *inputs, **others) -> Namespace:
@@ -75,6 +75,7 @@ def test_detections_of_a_folder_are_scored_by_pycocotools(networks, shapes, tmp_
     ]
 
 
+@exports
 def test_masks_are_scored_by_pycocotools(networks, shapes, tmp_path, opened):
     opened(networks("mask").predictor("onnx"))
     file = tmp_path / "found.json"
@@ -86,6 +87,7 @@ def test_masks_are_scored_by_pycocotools(networks, shapes, tmp_path, opened):
     assert evaluation.eval["precision"].max() > -1
 
 
+@exports
 def test_label_maps_and_their_index(networks, images, tmp_path, opened):
     predictor = networks("seg").predictor("onnx")
     opened(predictor)

@@ -18,7 +18,7 @@ from lsnet_mm.deploy.export import METADATA
 from lsnet_mm.errors import InputError, UnsafeFileError
 from lsnet_mm.inference import Predictor
 from lsnet_mm.loading import carried_config, guarded_loading
-from tests.conftest import ROOT
+from tests.conftest import ROOT, exports
 from tests.deploy.test_tool import arguments
 from tests.loading.canary import Canary
 
@@ -210,6 +210,7 @@ def exported(tmp_path_factory) -> Path:
     return export_onnx(torch.nn.Conv2d(3, 1, 1), torch.zeros(1, 3, 8, 8), path)
 
 
+@exports
 @pytest.mark.parametrize(
     ("load", "resize", "needs"),
     [

@@ -12,6 +12,7 @@ from lsnet_mm.deploy import export_onnx, fold, load
 from lsnet_mm.deploy.rewrite import StaticLSConv, rewrite
 from lsnet_mm.models import LSConv, LSConv2d
 from tests import golden
+from tests.conftest import exports
 
 AFTER = {f"after_conv{i}": i for i in (1, 2, 3)}
 
@@ -136,26 +137,41 @@ def test_dilated_networks_are_told_what_to_set():
         resnet("mmseg", strides=(1, 1), dilations=(1, 2), conv_cfg=dict(type="LSConv2d"))
 
 
-@torch.no_grad()
-def test_folds_and_exports_within_another_backbone(tmp_path):
-    """Both uses at once; the exported graph holds standard operators alone."""
+def resnet_of_both() -> nn.Module:
+    """A ResNet of one stage with LS convolutions in place of its own and as plug-ins."""
     one = dict(num_stages=1, strides=(2,), dilations=(1,), out_indices=(0,))
     plugins = [dict(cfg=dict(type="LSConv"), position="after_conv3")]
     model = resnet("mmdet", plugins=plugins, conv_cfg=dict(type="LSConv2d"), **one)
+    model.eval()
     golden.fill(model)
     for layer in model.modules():
         if isinstance(layer, LSConv):  # else what they add grows from layer to layer
             layer.bn.weight *= 0.2
-    model.eval()
-    x = torch.randn(2, 3, 72, 104)
-    (want,) = model(x)
-    close = dict(rtol=0, atol=1e-4 * want.std().item())
+    return model
 
+
+def check(got: torch.Tensor, want: torch.Tensor) -> None:
+    torch.testing.assert_close(got, want, rtol=0, atol=1e-4 * want.std().item())
+
+
+@torch.no_grad()
+def test_folds_within_another_backbone():
+    model, x = resnet_of_both(), torch.randn(2, 3, 72, 104)
+    (want,) = model(x)
     changed = rewrite(model, (x,), fixed_size=True)
     kinds = [type(m) for m in changed.modules()]
     assert (kinds.count(LSConv), kinds.count(StaticLSConv)) == (0, 6)
-    torch.testing.assert_close(changed(x)[0], want, **close)
+    check(changed(x)[0], want)
+    check(fold(model)(x)[0], want)
+    layers = [m for m in model.modules() if isinstance(m, LSConv)]
+    assert all(type(layer.lkp.cv1) is nn.Conv2d for layer in layers)
 
+
+@exports
+@torch.no_grad()
+def test_exports_within_another_backbone(tmp_path):
+    """The graph holds standard operators alone."""
+    model, x = resnet_of_both(), torch.randn(2, 3, 72, 104)
     path = export_onnx(model, x, tmp_path / "resnet.onnx", dynamic_size=True)
     import onnx
 
@@ -164,9 +180,4 @@ def test_folds_and_exports_within_another_backbone(tmp_path):
     assert not graph.functions
     runtime = load(path, threads=1)
     for images in (x, torch.randn(3, 3, 65, 130)):
-        (got,), (output,) = runtime(images.numpy()), model(images)
-        torch.testing.assert_close(torch.from_numpy(got), output, **close)
-
-    torch.testing.assert_close(fold(model)(x)[0], want, **close)
-    layers = [m for m in model.modules() if isinstance(m, LSConv)]
-    assert all(type(layer.lkp.cv1) is nn.Conv2d for layer in layers)
+        check(torch.from_numpy(runtime(images.numpy())[0]), model(images)[0])

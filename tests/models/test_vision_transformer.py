@@ -11,6 +11,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from lsnet_mm.deploy import export_onnx, fold, load
 from lsnet_mm.models import LSConv
 from tests import golden
+from tests.conftest import exports
 
 TINY = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=24)
 
@@ -86,13 +87,22 @@ def test_there_is_no_class_token(options):
 
 
 @torch.no_grad()
-def test_compiles_folds_and_exports(tmp_path):
+def test_compiles_and_folds():
     model = vit()
     x = torch.randn(2, 3, 32, 32)
     (want,) = model(x)
     graphs = CompileCounterWithBackend("eager")
     torch.testing.assert_close(torch.compile(model, fullgraph=True, backend=graphs)(x)[0], want)
     assert graphs.frame_count == 1
+    torch.testing.assert_close(fold(model)(x)[0], want, rtol=1e-4, atol=1e-4)
+    layers = [m for m in model.modules() if isinstance(m, LSConv)]
+    assert [type(layer.lkp.cv1) for layer in layers] == [nn.Conv2d] * 2
+
+
+@exports
+@torch.no_grad()
+def test_exports(tmp_path):
+    model = vit()
     sample = torch.randn(2, 3, 48, 40)
     path = export_onnx(model, sample, tmp_path / "vit.onnx", dynamic_size=True)
     runtime = load(path, threads=1)
@@ -100,6 +110,3 @@ def test_compiles_folds_and_exports(tmp_path):
         y = torch.randn(3, 3, *size)
         (got,) = runtime(y.numpy())
         torch.testing.assert_close(torch.from_numpy(got), model(y)[0], rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(fold(model)(x)[0], want, rtol=1e-4, atol=1e-4)
-    layers = [m for m in model.modules() if isinstance(m, LSConv)]
-    assert [type(layer.lkp.cv1) for layer in layers] == [nn.Conv2d] * 2
