@@ -105,8 +105,6 @@ WAYS = {
     # mmpretrain
     "classifier": "backbone=dict(_base_.lsnet, out_indices=(3,), norm_eval=False, resolution=4), "
     "head=dict(in_channels=_base_.lsnet_channels[3])",
-    "pretext": "backbone=dict(_base_.lsnet, out_indices=(3,), norm_eval=False, resolution=4), "
-    "neck=dict(in_channels=_base_.lsnet_channels[3])",
     "use_in": "",
 }
 

@@ -10,18 +10,18 @@ from .run import Outcome, run_apart, user_config
 
 BY_NAME = {(case.library, case.family): case for case in CASES}
 FEW = [
-    ("mmdet", "RPN"),
     ("mmdet", "Faster R-CNN, PAFPN"),
     ("mmdet", "RetinaNet"),
-    ("mmdet", "FCOS"),
     ("mmdet", "YOLOX"),
     ("mmdet", "DETR"),
     ("mmdet", "CondInst"),
     ("mmdet", "Mask2Former, panoptic"),
     ("mmseg", "PSPNet"),
     ("mmseg", "SegFormer"),
+    ("mmseg", "UPerNet"),
     ("mmseg", "OCRNet"),
     ("mmpretrain", "Linear head"),
+    ("mmpretrain", "Linear head, ConvNeXt"),
 ]
 
 
@@ -72,7 +72,7 @@ def test_a_case_that_takes_too_long_is_one_that_fails():
 
 def test_a_backbone_without_gradient_fails():
     case = BY_NAME["mmseg", "SegFormer"]
-    frozen = replace(case, smaller={"backbone.frozen_stages": 0})
+    frozen = replace(case, settings={"backbone.frozen_stages": 0})
     outcome = run_apart(frozen)
     assert not outcome.trained
     assert "gradient" in outcome.error
@@ -90,4 +90,6 @@ def test_page_names_what_failed_and_why():
     assert "1 of 2 configs train and predict" in page
     failed.original = "KeyError: 'x'"
     assert "so does the library's own config" in compose(results)
+    failed.original = "ValueError: y"
+    assert "the library's own config: `ValueError: y`" in compose(results)
     assert not any(f"{{{name}}}" in page for name in ("versions", "tables", "ways"))

@@ -11,7 +11,7 @@ from mmengine.config import Config
 
 from lsnet_mm import base, use_in
 from lsnet_mm.errors import InputError
-from tests.configs.recipes import CHANNELS
+from tests.configs.recipes import CHANNELS, WEIGHTS
 from tests.conftest import ROOT
 
 SOLO = "mmdet::solov2/solov2_r50_fpn_1x_coco.py"
@@ -37,6 +37,8 @@ def test_config_is_as_by_use_in(arch, tmp_path):
     path.write_text(CONFIG.format(arch=arch))
     cfg = Config.fromfile(path)
     assert cfg.model == use_in(SOLO, arch).model
+    weights = dict(type="Pretrained", checkpoint=WEIGHTS.format(arch))
+    assert cfg.model.backbone == dict(type="LSNet", arch=arch, init_cfg=weights)
     assert cfg.custom_imports.imports == ["lsnet_mm"]
     # All that the file offers is of one network.
     channels = CHANNELS[arch]

@@ -1,8 +1,6 @@
 """LSNet in library configs: what `use_in` changes, what it leaves, and what it refuses."""
 
 import copy
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -12,8 +10,8 @@ from mmengine.registry import MODELS, init_default_scope
 from lsnet_mm import changes, use_in
 from lsnet_mm.errors import InputError
 from lsnet_mm.models import LSNet
-from lsnet_mm.swap.maps import lsnet
-from tests.configs.recipes import CHANNELS, WEIGHTS
+from lsnet_mm.swap.maps import lsnet, measure
+from tests.configs.recipes import CHANNELS
 
 RETINANET = "mmdet::retinanet/retinanet_r50_fpn_1x_coco.py"
 YOLOX = "mmdet::yolox/yolox_s_8xb8-300e_coco.py"
@@ -25,19 +23,11 @@ def read(path: str) -> Config:
     return Config.fromstring(f"_base_ = {path!r}", ".py")
 
 
-@pytest.mark.parametrize("arch", CHANNELS)
-def test_backbone_has_the_published_weights_of_its_kind(arch):
-    model = use_in(RETINANET, arch).model
-    weights = dict(type="Pretrained", checkpoint=WEIGHTS.format(arch))
-    assert model.backbone == dict(type="LSNet", arch=arch, init_cfg=weights)
-    assert model.neck.in_channels == CHANNELS[arch]
-
-
 def test_only_backbone_neck_pixels_and_imports_change():
     before = read(RETINANET)
     unchanged = copy.deepcopy(before)
     after = use_in(before)
-    assert before == unchanged
+    assert before.to_dict() == unchanged.to_dict()
     assert after.custom_imports == dict(imports=["lsnet_mm"], allow_failed_imports=False)
     for cfg in (before, after):
         cfg.model.pop("backbone")
@@ -45,7 +35,7 @@ def test_only_backbone_neck_pixels_and_imports_change():
         neck.pop("in_channels")
         neck.pop("start_level")
         cfg._cfg_dict.pop("custom_imports", None)
-    assert after == before
+    assert after.to_dict() == before.to_dict()
 
 
 def test_takes_a_config_a_path_and_a_name_of_the_librarys(tmp_path):
@@ -165,8 +155,20 @@ def test_refuses_what_it_cannot_know(cfg, arch, message):
         use_in(cfg, arch)
 
 
+def test_a_pyramid_goes_in_front_of_a_neck_that_counts_on_all_maps():
+    """As this one does by ``end_level``: LSNet's maps alone would be one too few."""
+    cfg = use_in(with_model(**{"neck.end_level": 2, "neck.num_outs": 2}))
+    first, second = cfg.model.neck
+    assert first.type == "LSNetFPN"
+    assert (second.type, second.in_channels) == ("FPN", [256] * 4)
+    init_default_scope("mmdet")
+    assert [one.stride for one in measure(cfg.model.backbone, cfg.model.neck)] == [8, 16]
+
+
 def test_refuses_a_neck_that_would_give_other_maps():
-    cfg = with_model(**{"neck.end_level": 2, "neck.num_outs": 2})
+    changed = dict(in_channels=[512, 1024, 2048], start_level=1, end_level=2, num_outs=2)
+    changed = {f"neck.{name}": value for name, value in changed.items()}
+    cfg = with_model(**changed, **{"backbone.out_indices": (1, 2, 3)})
     with pytest.raises(InputError, match="neck FPN"):
         use_in(cfg)
 
@@ -176,15 +178,6 @@ def test_refuses_a_head_that_counts_on_other_channels():
     cfg.model.auxiliary_head.in_channels = 512
     with pytest.raises(InputError, match="FCNHead on map 2"):
         use_in(cfg)
-
-
-def test_importing_it_imports_no_library():
-    code = (
-        "import sys, lsnet_mm; lsnet_mm.use_in; "
-        "print([name for name in ('mmcv', 'mmdet', 'mmseg', 'mmpretrain') if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
 
 
 def test_strides_of_the_stages_are_as_said():
