@@ -5,17 +5,18 @@ sets, metrics and hooks: ``custom_imports = dict(imports=['lsnet_mm'])`` in a co
 to use them.
 """
 
-from .compat import find_renamed_packages, install_mmcv_ext
+from .compat import install_mmcv_ext
 
 install_mmcv_ext()
-find_renamed_packages()
 
 from mmengine.registry import DATASETS  # noqa: E402
 
 from . import engine, evaluation, models  # noqa: E402  after the call, as they may import mmcv.ops
 from .registry import register_on_demand  # noqa: E402
-from .swap import base, changes, use_in  # noqa: E402
+from .swap import base, changes, find_renamed_packages, use_in  # noqa: E402
 from .version import __version__  # noqa: E402
+
+find_renamed_packages()
 
 __all__ = ["__version__", "base", "changes", "engine", "evaluation", "models", "use_in"]
 
