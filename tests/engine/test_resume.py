@@ -10,11 +10,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import Config
 
+from lsnet_mm.engine import data
 from lsnet_mm.engine.checkpoints import INTERRUPTED, POINTER
 from lsnet_mm.engine.resume import check_checkpoint, set_up_resume
 from lsnet_mm.errors import CheckpointError, InputError
@@ -176,6 +178,16 @@ def test_the_death_of_a_data_worker_is_told(shapes_by_class, tmp_path):
     assert re.search(r"error: (DataLoader|a data loader's) worker", run.output())
     assert "is out of memory" in run.output()
     check_checkpoint(read(run.work_dir / POINTER))
+
+
+def test_a_death_that_torch_tells_meanwhile(monkeypatch):
+    def strike(*_):
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+
+    monkeypatch.setattr(data, "traceback", SimpleNamespace(extract_tb=strike))
+    told = pytest.raises(InputError, match=r"worker \(pid 7\) is killed .* out of memory")
+    with told, data.explain_dead_workers():
+        raise ConnectionResetError
 
 
 @pytest.fixture(scope="module")
