@@ -6,16 +6,21 @@ VENV := .venv$(TORCH:%=-torch-%)
 REQUIREMENTS := requirements.txt
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# The versions that were tested together; not where another torch or other packages are asked for.
+ifeq ($(REQUIREMENTS)$(TORCH),requirements.txt)
+CONSTRAINTS := constraints.txt
+endif
+PIP_INSTALL := $(BIN)/python -m pip install --quiet $(CONSTRAINTS:%=--constraint %)
 
-.PHONY: install demo demo-segmentation demo-classification test test-openmmlab browser lint docs docs-serve clean
+.PHONY: install demo demo-segmentation demo-classification test test-openmmlab matrix browser style lint constraints coverage docs docs-serve clean
 
 install: $(STAMP)
 
-$(STAMP): $(REQUIREMENTS) setup.cfg pyproject.toml
+$(STAMP): $(REQUIREMENTS) $(CONSTRAINTS) setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 12) else "Python 3.10 to 3.12 is needed, this is %d.%d: try make PYTHON=python3.11 ..." % v)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -r $(REQUIREMENTS) $(TORCH:%=torch==%) -e '.[test]'
+	$(PIP_INSTALL) --upgrade pip
+	$(PIP_INSTALL) -r $(REQUIREMENTS) $(TORCH:%=torch==%) -e '.[test]'
 	touch $(STAMP)
 
 demo: TASK = detection
@@ -25,12 +30,16 @@ demo demo-segmentation demo-classification: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash tools/demo.sh $(TASK)
 
 # A process for each of two cores; torch's own threads would only wait for each other.
-test: lint browser
+test: style browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 # The same with OpenMMLab's original packages in place of OneDL's.
 test-openmmlab:
 	$(MAKE) test VENV=.venv-openmmlab$(TORCH:%=-torch-%) REQUIREMENTS=requirements-openmmlab.txt
+
+# LSNet in some hundred configs of mmdet, mmseg and mmpretrain: writes docs/compatibility.md.
+matrix: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.matrix
 
 # The pages of tools/report.py are tested in Chromium, which pip does not have: root gets it from
 # Debian. Where it cannot be had, the tests say what to install.
@@ -39,9 +48,29 @@ browser:
 		DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends \
 		chromium chromium-driver > /dev/null; }
 
-lint: $(STAMP)
+style: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# Not before the tests: what others find in a dependency does not make this code fail.
+lint: style
+	$(BIN)/python -m tests.audit
+
+# The newest versions that fit requirements.txt and setup.cfg, for every Python supported. `make test`
+# then tells whether they work together.
+constraints: $(STAMP)
+	$(PIP_INSTALL) 'uv>=0.9,<1'
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --upgrade --no-annotate \
+		--custom-compile-command 'make constraints' requirements.txt setup.cfg --extra test \
+		--output-file constraints.txt
+
+# Lines of lsnet_mm/ that the tests run, in processes of their own too.
+coverage: $(STAMP) browser
+	mkdir -p build/coverage
+	$(BIN)/python -m coverage erase
+	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
 
 # All pages anew, as warnings come only with what is read. The tests build them too.
 docs: $(STAMP)

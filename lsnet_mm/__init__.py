@@ -14,11 +14,13 @@ from mmengine.registry import DATASETS  # noqa: E402
 from . import engine, evaluation, models  # noqa: E402  after the call, as they may import mmcv.ops
 from .loading import allow_checkpoints  # noqa: E402
 from .registry import register_on_demand  # noqa: E402
+from .swap import base, changes, find_renamed_packages, use_in  # noqa: E402
 from .version import __version__  # noqa: E402
 
 allow_checkpoints()
+find_renamed_packages()
 
-__all__ = ["__version__", "engine", "evaluation", "models"]
+__all__ = ["__version__", "base", "changes", "engine", "evaluation", "models", "use_in"]
 
 for _name in ("ImageNetC", "ImageNetVariant"):  # of mmpretrain's, which may not be installed
     register_on_demand(DATASETS, _name, f"{__name__}.datasets.imagenet_variants")

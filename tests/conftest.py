@@ -4,8 +4,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
+from yapf.yapflib import yapf_api
 
 if not torch.cuda.is_available():  # Triton's kernels then run in its interpreter, on the CPU
     os.environ.setdefault("TRITON_INTERPRET", "1")
@@ -26,6 +28,19 @@ exports = pytest.mark.skipif(
 def device() -> torch.device:
     """The device that kernels are tested on."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_config_texts() -> None:
+    """Format each text once: mmengine does it for each log, file and checkpoint of a run."""
+    texts, format_code = {}, yapf_api.FormatCode
+
+    def format_once(text: str, **style: Any) -> tuple[str, bool]:
+        if text not in texts:
+            texts[text] = format_code(text, **style)
+        return texts[text]
+
+    yapf_api.FormatCode = format_once
 
 
 @pytest.fixture(autouse=True)

@@ -114,6 +114,18 @@ def test_config_examples_build_and_run(page, part, tmp_path):
         model(torch.rand(1, 3, 64, 96), mode="tensor")
 
 
+def test_library_configs_with_lsnet_are_the_same_by_all_ways(tmp_path):
+    """compatibility.md's and elsewhere.md's: in Python, by `changes`, by a second base."""
+    made: dict[str, Config] = {}
+    exec(example("compatibility.md", "cfg = use_in"), made)
+    for part in ("globals()", "lsnet_fpn)\n"):
+        (tmp_path / "mine.py").write_text(example("compatibility.md", part))
+        assert Config.fromfile(tmp_path / "mine.py").model == made["cfg"].model
+    exec(example("elsewhere.md", "cfg = use_in"), made)
+    (tmp_path / "mine.py").write_text(example("elsewhere.md", "lsnet_channels, start_level=0"))
+    assert Config.fromfile(tmp_path / "mine.py").model == made["cfg"].model
+
+
 @exports
 def test_plain_onnxruntime_detects_what_torch_detects(tmp_path):
     """deployment.md's code, in a process without torch, against the checkpoint's own pipeline."""

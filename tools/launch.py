@@ -2,8 +2,8 @@
 
 Environment: NNODES, NODE_RANK, MASTER_ADDR, PORT, as in mm's scripts. On a single machine without
 PORT a free port is taken, so that several runs can share it. MAX_RESTARTS, on a single machine, is
-how often all processes are started again when one dies; training then goes on from its latest
-checkpoint.
+how often all processes are started again when one dies, at a free port each time; training then
+goes on from its latest checkpoint.
 """
 
 import os
@@ -24,7 +24,7 @@ def rendezvous(environment: dict[str, str]) -> list[str]:
         ValueError: If a variable does not fit, or this machine cannot open the port.
     """
     nodes, node_rank = _number(environment, "NNODES", 1), _number(environment, "NODE_RANK", 0)
-    if nodes == 1 and not environment.get("PORT"):
+    if nodes == 1 and (not environment.get("PORT") or environment.get("MAX_RESTARTS")):
         return ["--standalone"]
     if node_rank >= nodes:  # all would wait for a machine that never comes
         raise ValueError(f"NODE_RANK must be less than NNODES ({nodes}), got {node_rank}")
@@ -94,6 +94,8 @@ def main(processes: str, *command: str) -> int:
     if not is_available():  # torchrun would leave all but one core per process idle
         threads = max(1, (os.cpu_count() or 1) // int(processes))
         os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    # Else processes that are started again find where the dead ones listened, and wait for those.
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     try:
         torchrun([*options, f"--nproc_per_node={processes}", *command])
     except ChildFailedError as error:

@@ -126,14 +126,18 @@ def _own_way(dataset: BaseDataset) -> tuple[list[str], list[int]]:
     """Return paths and labels of the images of a data set that finds them in a way of its own.
 
     Raises:
-        InputError: If its images are no files.
+        InputError: If it cannot be read, or its images are no files.
     """
-    dataset.full_init()
+    name = type(dataset).__name__
+    try:
+        dataset.full_init()
+    except (AssertionError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{name} cannot read {dataset.ann_file}: {error}") from error
     paths, labels = [], []
     for i in range(len(dataset)):
         info = dataset.get_data_info(i)
         if "img_path" not in info:
-            raise InputError(f"{type(dataset).__name__} has no image files: it cannot be checked")
+            raise InputError(f"{name} has no image files: it cannot be checked")
         label = info.get("gt_label")
         paths.append(info["img_path"])
         labels.append(label if isinstance(label, int) else UNLABELLED)

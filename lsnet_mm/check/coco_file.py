@@ -22,6 +22,7 @@ from lsnet_mm.check.statistics import listed
 SECTIONS = ("images", "annotations", "categories")
 TOLERANCE = 1  # pixels that a box may reach over the image's border
 MIN_POLYGON = 6  # coordinates
+FARTHEST = 2**31  # pixels that a box may reach: whole numbers of JSON may overflow mmdet's tensors
 REACH = 2  # image sides that a polygon may reach: what is farther would take decoders for ever
 
 # Objects without extent are dropped on loading. A few slips in many are no reason to stop: COCO's
@@ -282,25 +283,29 @@ def _annotation_problem(entry: Any, known: References, masks: bool) -> Found | N
         return "ids that are neither numbers nor names", "id, image_id or category_id"
     if entry["image_id"] not in known.sizes:
         return "annotations of unknown images", f"image {entry['image_id']}"
+    box, area = entry["bbox"], entry["area"]
+    # mmdet computes with boxes before it drops unknown categories.
+    if not (isinstance(box, list) and len(box) == 4 and _are_numbers([*box, area])):
+        return "boxes that are not four finite numbers", f"box {box}, area {area}"
     if entry["category_id"] not in known.categories:
         return "annotations of unknown categories", f"category {entry['category_id']}"
     width, height = known.sizes[entry["image_id"]]
     mask = entry.get("segmentation")
     return (
         _undecodable(mask, width, height)
-        or _box_problem(entry["bbox"], entry["area"], width, height)
+        or _box_problem(box, area, width, height)
         or _mask_problem(mask, masks)
     )
 
 
-def _box_problem(box: Any, area: Any, width: int, height: int) -> Found | None:
-    if not (isinstance(box, list) and len(box) == 4 and _are_numbers([*box, area])):
-        return "boxes that are not four finite numbers", f"box {box}, area {area}"
+def _box_problem(box: Sequence[float], area: float, width: int, height: int) -> Found | None:
     x, y, w, h = box
     if w < 0 or h < 0:
         return "boxes of negative size", f"box {box}"
     if w == 0 or h == 0 or area <= 0:
         return NO_EXTENT, f"box {box}, area {area}"
+    if max(map(abs, box)) > FARTHEST:
+        return "boxes far outside the image", f"box {box}"
     if min(x, y) < -TOLERANCE or x + w > width + TOLERANCE or y + h > height + TOLERANCE:
         return "boxes outside the image", f"box {box}, image {width}x{height}"
     return None

@@ -138,11 +138,12 @@ def _records(
     if min(workers, len(chunks)) <= 1:
         yield from map(work, chunks)
         return
-    pool = ProcessPoolExecutor(min(workers, len(chunks)), initializer=_ignore_interrupt)
+    pool = ProcessPoolExecutor(min(workers, len(chunks)))
     try:
         waiting = deque()
         for chunk in chunks:
-            waiting.append(pool.submit(work, chunk))
+            with _interrupts_held():
+                waiting.append(pool.submit(work, chunk))
             if len(waiting) > AHEAD * workers:
                 yield waiting.popleft().result()
         while waiting:
@@ -159,8 +160,14 @@ def _records(
         pool.shutdown(cancel_futures=True)
 
 
-def _ignore_interrupt() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends them
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Let Ctrl-C wait, as Python may lose it while it forks, and keep it from the new processes."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _inspect_chunk(inspect: Callable[[Any], FileRecord], items: Sequence[Any]) -> list[FileRecord]:
@@ -196,8 +203,10 @@ def load_image(path: str) -> Image.Image:
     Raises:
         UnusableFileError: If the file is missing or cannot be decoded.
     """
-    with _problems_of(path), Image.open(path) as image:
-        _check_size(image, Path(path).stat().st_size)
+    with _problems_of(path):
+        data = Path(path).read_bytes()
+        image = Image.open(BytesIO(data))  # of a file, as many bytes are read as are announced
+        _check_size(image, len(data))
         image.load()
         return image
 
@@ -241,7 +250,20 @@ def _lies_on_its_side(image: Image.Image) -> bool:
 
 
 def _check_end(image: Image.Image, data: bytes) -> None:
-    """Raise ValueError for a JPEG whose end is padding: decoders take that for grey pixels."""
+    """Raise ValueError for an image whose end is missing, though decoders may not mind.
+
+    For a JPEG, Pillow and OpenCV take padding for grey pixels. For a PNG, Pillow needs no more than
+    the pixels, but OpenCV does not read it, or reserves what a part of it announces.
+    """
     start_of_scan, end_of_image = b"\xff\xda", b"\xff\xd9"
     if image.format == "JPEG" and data.rfind(end_of_image) < data.rfind(start_of_scan):
         raise ValueError("the end of the image is missing")
+    if image.format == "PNG" and not _has_last_chunk(data):
+        raise ValueError("the end of the image is missing, or a part announces more than there is")
+
+
+def _has_last_chunk(png: bytes) -> bool:
+    at = 8
+    while at + 12 <= len(png) and png[at + 4 : at + 8] != b"IEND":
+        at += 12 + int.from_bytes(png[at : at + 4], "big")
+    return at + 12 <= len(png)

@@ -13,6 +13,7 @@ from torch import nn
 from lsnet_mm.errors import InputError
 
 CONNECTION = "multiprocessing/connection.py"
+TORCHS = "DataLoader worker (pid"  # how torch begins to tell of a worker's death
 
 
 def check_paths(cfg: Config, loaders: Iterable[str]) -> None:
@@ -109,6 +110,10 @@ def explain_full_disk(folder: str) -> Iterator[None]:
         ) from error
 
 
+class _DeadWorker(RuntimeError):
+    """A data loader's worker has died, which its connection has noticed before torch."""
+
+
 @contextmanager
 def explain_dead_workers() -> Iterator[None]:
     """Put words to the death of a data loader's worker.
@@ -117,18 +122,21 @@ def explain_dead_workers() -> Iterator[None]:
         InputError: In place of torch's ``RuntimeError``.
     """
     try:
-        yield
-    except (RuntimeError, ConnectionError, EOFError) as error:
-        told = str(error).startswith("DataLoader worker (pid")
-        frames = traceback.extract_tb(error.__traceback__)
-        # A worker that dies while it hands over a batch is noticed by its connection first.
-        if not told and not any(f.filename.endswith(CONNECTION) for f in frames):
+        # Two clauses, as torch's may be raised, by a signal, while the connection's is looked at.
+        try:
+            yield
+        except (ConnectionError, EOFError) as error:
+            frames = traceback.extract_tb(error.__traceback__)
+            if not any(frame.filename.endswith(CONNECTION) for frame in frames):
+                raise
+            raise _DeadWorker(f"a data loader's worker has died ({error})") from error
+    except RuntimeError as error:
+        if not isinstance(error, _DeadWorker) and not str(error).startswith(TORCHS):
             raise
-        what = str(error).rstrip(". ") if told else f"a data loader's worker has died ({error})"
         raise InputError(
-            f"{what}. Often the machine is out of memory (dmesg tells) or of shared memory "
-            "(df /dev/shm): try fewer workers, --cfg-options train_dataloader.num_workers=1 "
-            "val_dataloader.num_workers=1, and go on with --resume"
+            f"{str(error).rstrip('. ')}. Often the machine is out of memory (dmesg tells) or of "
+            "shared memory (df /dev/shm): try fewer workers, --cfg-options "
+            "train_dataloader.num_workers=1 val_dataloader.num_workers=1, and go on with --resume"
         ) from error
 
 

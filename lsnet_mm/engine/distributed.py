@@ -1,8 +1,11 @@
 """Distributed training where mmengine alone would not start: CPUs, and too few GPUs."""
 
 import os
+import re
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -40,6 +43,24 @@ def set_up_launcher(cfg: Config) -> None:
     _normalise_per_process(cfg.model)
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group("gloo")
+
+
+@contextmanager
+def explain_lost_processes() -> Iterator[None]:
+    """Put words to the loss of another process of the same run.
+
+    Raises:
+        InputError: In place of gloo's or NCCL's ``RuntimeError``.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not torch.distributed.is_initialized() or not re.search("gloo|NCCL", str(error)):
+            raise
+        raise InputError(
+            f"process {torch.distributed.get_rank()} has lost another, whose own error or whose "
+            f"launcher tells why ({str(error).splitlines()[0]})"
+        ) from error
 
 
 def _normalise_per_process(node: Any) -> None:

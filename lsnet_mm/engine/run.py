@@ -15,7 +15,7 @@ from lsnet_mm.loading import guarded
 
 from .amp import use_amp
 from .data import check_paths, explain_dead_workers, explain_full_disk
-from .distributed import set_up_launcher
+from .distributed import explain_lost_processes, set_up_launcher
 from .keys import check_keys, check_options, explain_settings
 from .randomness import use_deterministic_algorithms
 from .resumable import ResumableRunner
@@ -50,7 +50,12 @@ def train(args: argparse.Namespace) -> None:
     check_paths(cfg, loaders)
     warnings = _annotation_warnings(cfg, loaders)
     set_up_launcher(cfg)
-    with explain_settings(), explain_full_disk(cfg.work_dir), explain_dead_workers():
+    with (
+        explain_settings(),
+        explain_full_disk(cfg.work_dir),
+        explain_dead_workers(),
+        explain_lost_processes(),
+    ):
         _runner(ResumableRunner, cfg, [*notes, *warnings]).train()
 
 
@@ -83,7 +88,7 @@ def test(args: argparse.Namespace) -> dict[str, float]:
     writes = any(evaluator.get("format_only") for evaluator in _evaluators(cfg))
     warnings = [] if writes else _annotation_warnings(cfg, loaders)
     set_up_launcher(cfg)
-    with explain_settings(), explain_dead_workers():
+    with explain_settings(), explain_dead_workers(), explain_lost_processes():
         return _runner(ExplainingRunner, cfg, warnings).test()
 
 

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +186,7 @@ class Classes(Result):
         return picture
 
 
-@cache
+@lru_cache(maxsize=8)
 def category_ids(classes: tuple[str, ...]) -> list[int]:
     """COCO's ids of COCO's 80 classes, in any order; other classes are numbered from 1."""
     known = {entry["name"]: entry["id"] for entry in coco_categories()}

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from math import isqrt
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,9 @@ from torch.nn import functional as F
 from .layers import ConvBN
 
 LARGEST_GRID = 256  # side of a grid whose table is resized: published ones have 4 and 14
-BIASES_KEPT = 16  # resized biases held per layer in eval: COCO's aspect ratios make about that many
+# Resized biases held per layer in eval: COCO's aspect ratios make about 16, of 1.2 MiB at most.
+BIASES_KEPT = 16
+BYTES_KEPT = 32 << 20  # one of a 4096x4096 image would take 256 MiB
 
 
 class Attention(nn.Module):
@@ -62,7 +65,7 @@ class Attention(nn.Module):
         """Bias of every token pair of a ``height`` x ``width`` map, (1, heads, H * W, H * W).
 
         In eval without gradients it is computed once for a size and kept for the last
-        ``BIASES_KEPT`` sizes.
+        ``BIASES_KEPT`` sizes, as long as they take no more than ``BYTES_KEPT``.
         """
         tokens = height * width
         if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
@@ -70,12 +73,13 @@ class Attention(nn.Module):
         table = self.attention_biases
         version = 0 if table.is_inference() else table._version
         key = (tokens, table.dtype, table.device, version)
-        if key not in self._biases:
-            self._biases[key] = self._resized_bias(tokens)
-            if len(self._biases) > BIASES_KEPT:
-                self._biases.popitem(last=False)
-        self._biases.move_to_end(key)
-        return self._biases[key]
+        bias = self._biases.pop(key, None)
+        if bias is None:
+            bias = self._resized_bias(tokens)
+        self._biases[key] = bias
+        while len(self._biases) > BIASES_KEPT or _bytes(self._biases) > BYTES_KEPT:
+            self._biases.popitem(last=False)
+        return bias
 
     def train(self, mode: bool = True) -> "Attention":
         """Switch mode; forgets kept biases, as the table may have changed since."""
@@ -99,6 +103,10 @@ class Attention(nn.Module):
         state_dict[prefix + "attention_bias_idxs"] = self.attention_bias_idxs
         self._biases.clear()
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _bytes(tensors: dict[Any, Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors.values())
 
 
 def _distance_indices(resolution: int) -> Tensor:

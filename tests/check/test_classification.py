@@ -155,12 +155,19 @@ def test_unlabelled_images_pass(data, capsys):
     option = "train_dataloader.dataset.with_label=False"
     assert run_on(data, option) == (True, [])
     assert "no labels" in capsys.readouterr().out
+    (data / "meta").mkdir()
+    (data / "meta/train.txt").write_text("c/0.JPEG\nd/0.JPEG\n")
+    assert run_on(data, option) == (True, [])
+    assert "2 images: width 30" in capsys.readouterr().out
 
 
 def test_data_sets_that_read_in_a_way_of_their_own(data):
     """Here, mmengine's own format."""
-    images = [dict(img_path="c/0.JPEG", gt_label=0), dict(img_path="d/0.JPEG", gt_label=3)]
-    (data / "own.json").write_text(json.dumps(dict(metainfo={}, data_list=images)))
+
+    def write(images: list[dict]) -> None:
+        (data / "own.json").write_text(json.dumps(dict(metainfo={}, data_list=images)))
+
+    write([dict(img_path="c/0.JPEG", gt_label=0), dict(img_path="d/0.JPEG", gt_label=3)])
     config = data / "config.py"
     config.write_text(
         config.read_text() + "train_dataloader = dict(dataset=dict(type='mmpretrain.BaseDataset',"
@@ -173,6 +180,12 @@ def test_data_sets_that_read_in_a_way_of_their_own(data):
         "labels out of range",
         "files that do not decode",
     ]
+    write([dict(gt_label=0)])
+    with pytest.raises(InputError, match=r"BaseDataset cannot read .*own\.json: .*img_path"):
+        run_on(data)
+    config.write_text(config.read_text().replace("data_prefix='train'", "data_prefix={}"))
+    with pytest.raises(InputError, match="BaseDataset has no image files: it cannot be checked"):
+        run_on(data)
 
 
 def test_missing_folder_is_one_message(data):

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mmdet.datasets import CocoDataset
 from PIL import Image
 from pycocotools import mask as coco_mask
 
 from lsnet_mm.check.coco import CocoContents, decode_mask
-from lsnet_mm.check.coco_file import NO_EXTENT, read_annotations
+from lsnet_mm.check.coco_file import NO_EXTENT, _unpacked, read_annotations
 from lsnet_mm.datasets.shapes import CLASSES
 from tests.check.test_run import run_on
 
@@ -71,10 +73,17 @@ NO_LISTS = "masks that are no lists of polygons"
         (first(bbox=[10, 10, 5]), "boxes that are not four finite numbers", "[10, 10, 5]"),
         (first(bbox="none"), "boxes that are not four finite numbers", "none"),
         (first(area="large"), "boxes that are not four finite numbers", "area large"),
+        (  # which would be dropped, but not before mmdet has failed on the box
+            first(bbox=[0, 0, "8", 9], category_id=99),
+            "boxes that are not four finite numbers",
+            "'8'",
+        ),
+        (first(bbox=[9, 3, 11, 10**19]), "boxes far outside the image", "[9, 3, 11, 1000"),
         (first(bbox=[150, 10, 12, 5]), "boxes outside the image", "image 160x120"),
         (first(bbox=[10, -2, 5, 5]), "boxes outside the image", "[10, -2, 5, 5]"),
         (first(bbox=[10, 100, 5, 22]), "boxes outside the image", "[10, 100, 5, 22]"),
         (first(image_id=99), "annotations of unknown images", "image 99"),
+        (first(image_id=[1]), "ids that are neither numbers nor names", "id, image_id"),
         (first(category_id=99), "annotations of unknown categories", "category 99"),
         (first(bbox=None), "incomplete annotations", "lacks id, image_id"),
         (without("annotations", "area"), "incomplete annotations", "area"),
@@ -101,9 +110,17 @@ NO_LISTS = "masks that are no lists of polygons"
             "polygons that are not finite numbers",
             "nan",
         ),
+        (
+            lambda c: polygon_of(c)["segmentation"][0].__setitem__(2, 1e9),
+            "polygons far outside the image",
+            "polygon ",
+        ),
         (lambda c: rle_of(c).update(size=[160, 120]), OTHER_SIZE, "[160, 120], of the image"),
         (lambda c: rle_of(c)["counts"].append(7), OTHER_SIZE, "runs of 19207 pixels"),
         (lambda c: rle_of(c).pop("counts"), "masks without runs", "None"),
+        (lambda c: rle_of(c).update(counts="\xff"), "masks without runs", "counts \xff"),
+        (lambda c: rle_of(c).update(counts="1o"), "masks without runs", "counts 1o"),  # cut
+        (lambda c: rle_of(c).update(counts="1"), OTHER_SIZE, "runs of 1 pixels"),
     ],
 )
 def test_defect_of_an_annotation_is_named(change, kind, what, data):
@@ -122,6 +139,18 @@ def test_annotation_is_named_with_its_image(data):
     _, [problem] = run_on(data, *TRAIN_ONLY)
     name = f"{entry['image_id']:012d}.jpg"
     assert problem[3].startswith(f"annotation {entry['id']} of {name}: box [150, 10, 12, 5]")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    runs=st.lists(st.integers(0, 300), min_size=1, max_size=9),
+    height=st.integers(1, 4),
+)
+def test_packed_runs_are_those_that_pycocotools_packed(runs, height):
+    runs = [*runs, -sum(runs) % height]
+    size = [height, sum(runs) // height]
+    rle = coco_mask.frPyObjects(dict(size=size, counts=runs), *size)["counts"].decode()
+    assert _unpacked(rle) == runs
 
 
 def test_box_may_reach_a_pixel_over_the_border(data):
@@ -147,6 +176,7 @@ def test_masks_are_only_needed_where_they_are_read(data):
             "images of another size than annotated",
             "is 160x120, not 200x120",
         ),
+        (without("categories", "name"), "incomplete category entries", "1 lack id or name"),
         (
             lambda c: c["categories"][3].update(name="planet"),
             "classes that are no category of the file",
@@ -182,6 +212,7 @@ def test_objects_of_categories_left_out_are_a_warning(data):
     ("text", "what"),
     [
         ("{", "is not JSON"),
+        ("[" * 100_000, "is not JSON of COCO's: lists within lists without end"),
         ("[]", "has no list of images, annotations, categories"),
         ('{"images": [], "annotations": [], "categories": {}}', "has no list of categories"),
     ],

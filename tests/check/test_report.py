@@ -84,6 +84,15 @@ def test_thumbnails_and_legend():
     assert grid.getpixel((MARGIN + CELL[0] + MARGIN + 30, below + 100)) == (255, 255, 255)
 
 
+def test_long_captions_are_cut_to_their_cell():
+    plain = Image.new("RGB", (240, 180), (100, 100, 100))
+    thumbnails = [Thumbnail(plain, caption, frozenset()) for caption in ("n" * 500, "")]
+    pixels = np.asarray(draw_grid(thumbnails, "abc", [(9, 9, i) for i in (1, 2, 3)]))
+    below = pixels[MARGIN + CELL[1] + 1 : MARGIN + CELL[1] + LINE - 1]
+    assert (below[:, MARGIN : MARGIN + CELL[0]] < 100).any()
+    assert (below[:, MARGIN + CELL[0] :] == 255).all()
+
+
 def test_colours_are_the_palette_or_distinct():
     assert colours([[1, 2, 3], (4, 5, 6)], 2) == [(1, 2, 3), (4, 5, 6)]
     assert len(set(colours("random", 150))) > 140

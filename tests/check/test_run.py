@@ -4,7 +4,9 @@ import json
 import os
 import shutil
 import signal
+import zlib
 from argparse import Namespace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +139,27 @@ def test_odd_but_readable_images_pass(tmp_path):
     assert not inspect_image(str(trailing)).problems
 
 
+def test_image_larger_than_its_file_can_hold_is_not_decoded(tmp_path):
+    """A header's few bytes would have the decoder take 40 GB."""
+    path = tmp_path / "large.png"
+    Image.new("L", (1, 1)).save(path)
+    content = bytearray(path.read_bytes())
+    content[16:24] = (200_000).to_bytes(4, "big") * 2
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    path.write_bytes(content)
+    [problem] = inspect_image(str(path)).problems
+    assert problem.what == (
+        f"{len(content)} bytes cannot hold the 200000x200000 pixels that they announce"
+    )
+
+
+def test_damaged_exif_is_no_damage_of_the_image(tmp_path):
+    path = tmp_path / "exif.jpg"
+    Image.new("L", (30, 20)).save(path, exif=b"Exif\0\0MM\0*\0\0")
+    assert inspect_image(str(path)).size == (30, 20)
+    assert not inspect_image(str(path)).problems
+
+
 def test_padded_image_is_damaged(tmp_path):
     """A download that was broken off, in a file of full length: decoders fill up with grey."""
     path = tmp_path / "noise.jpg"
@@ -147,6 +170,25 @@ def test_padded_image_is_damaged(tmp_path):
     Image.open(path).load()
     [problem] = inspect_image(str(path)).problems
     assert problem.what == "the end of the image is missing"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda png: png[:-12],  # the last chunk
+        lambda png: png[:-2],
+        lambda png: png[:33] + b"\xff\xff\xff\x7f" + png[37:],  # length of the pixels' chunk
+    ],
+)
+def test_png_whose_end_is_missing_is_damaged(damage, tmp_path):
+    """Pillow reads its pixels; OpenCV reads none, and takes the memory that is announced."""
+    path = tmp_path / "noise.png"
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    path.write_bytes(damage(path.read_bytes()))
+    Image.open(BytesIO(path.read_bytes())).load()
+    [problem] = inspect_image(str(path)).problems
+    assert problem.what.startswith("the end of the image is missing")
 
 
 def test_sample_opens_few_images_but_reads_all_annotations(data, capsys):
@@ -172,6 +214,15 @@ def test_processes_find_what_one_does(data, capsys):
     assert len(serial[1]) == 6
     assert serial == parallel
     assert shown == capsys.readouterr().out
+
+
+def number_as_size(item: int) -> FileRecord:
+    return FileRecord((item, 1), item, [])
+
+
+def test_more_files_than_wait_at_a_time_come_in_order():
+    found = inspect_files(number_as_size, range(500), 2, "many")
+    assert found.digests.tolist() == found.sizes[:, 0].tolist() == list(range(500))
 
 
 def end_process(item: int) -> FileRecord:
@@ -216,6 +267,10 @@ def test_evaluator_of_other_data(data):
     content = json.loads((data / "annotations/instances_val2017.json").read_text())
     other.write_text(json.dumps(content, indent=1))
     assert run_on(data, f"val_evaluator.ann_file={other}") == (True, [])
+    config = data.parent / "listed.py"
+    metric = dict(type="CocoMetric", ann_file=str(train))
+    config.write_text(f"_base_ = {SHAPES!r}\ntest_evaluator = [{metric!r}]\n")
+    assert [p[2] for p in run_on(data, config=str(config))[1]] == [str(train)]
 
 
 def test_wrapped_data_sets_are_found(data):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,8 @@ def test_tool_ends_cleanly_on_ctrl_c(data):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # Shells have what they start in the background ignore Ctrl-C: these tests, for instance.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     writer = wait_for_reader(pipe)
     os.killpg(process.pid, signal.SIGINT)

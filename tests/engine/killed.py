@@ -234,7 +234,8 @@ def outcome(work_dir: Path) -> dict[str, Any]:
     checkpoint = torch.load(path, weights_only=False)
     hub = checkpoint["message_hub"]
     losses = hub["log_scalars"]["train/loss"]._log_history
-    unlike = ("cfg", "experiment_name", "last_ckpt", "best_ckpt")  # with paths and times
+    # With paths and times; the version is followed by the commit, which may change between runs.
+    unlike = ("cfg", "experiment_name", "last_ckpt", "best_ckpt", "mmengine_version")
     info = {k: v for k, v in hub["runtime_info"].items() if k not in unlike}
     parts = ("state_dict", "ema_state_dict", "optimizer", "param_schedulers", "progress")
     return dict(

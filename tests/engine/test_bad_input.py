@@ -118,7 +118,7 @@ def test_checkpoint_of_another_task_is_refused(data, tmp_path):
     init_default_scope(cfg.default_scope)
     path = tmp_path / "segmentor.pth"
     torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), path)
-    with pytest.raises(InputError, match=r"the checkpoint is not one of this RetinaNet: .*first: "):
+    with pytest.raises(InputError, match=r"segmentor\.pth is not one of this RetinaNet: .*first: "):
         evaluate(data, str(path))
 
 

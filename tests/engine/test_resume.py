@@ -10,11 +10,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import Config
 
+from lsnet_mm.engine import data
 from lsnet_mm.engine.checkpoints import INTERRUPTED, POINTER
 from lsnet_mm.engine.resume import check_checkpoint, set_up_resume
 from lsnet_mm.errors import CheckpointError, InputError
@@ -178,6 +180,16 @@ def test_the_death_of_a_data_worker_is_told(shapes_by_class, tmp_path):
     check_checkpoint(read(run.work_dir / POINTER))
 
 
+def test_a_death_that_torch_tells_meanwhile(monkeypatch):
+    def strike(*_):
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+
+    monkeypatch.setattr(data, "traceback", SimpleNamespace(extract_tb=strike))
+    told = pytest.raises(InputError, match=r"worker \(pid 7\) is killed .* out of memory")
+    with told, data.explain_dead_workers():
+        raise ConnectionResetError
+
+
 @pytest.fixture(scope="module")
 def whole_by_two(shapes_by_class, tmp_path_factory) -> dict:
     """What an uninterrupted run of two processes ends with."""
@@ -229,6 +241,8 @@ def test_one_of_two_processes_dies(whole_by_two, shapes_by_class, tmp_path):
     assert (work_dir / "died_3").exists()
     assert "Going on from " in done.stdout
     assert "error: process 1 was killed by SIGKILL" in done.stdout
+    assert "error: process 0 has lost another" in done.stdout
+    assert "Traceback" not in done.stdout
     assert run_ranks(EPOCHS, shapes_by_class, [work_dir] * 2) == [0, 0]
     assert not differences(outcome(work_dir), whole_by_two)
 

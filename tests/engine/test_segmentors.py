@@ -123,6 +123,10 @@ def test_trains_and_is_measured_plain_folded_and_over_sizes(name, shapes_as_ade2
         "default_hooks.logger.interval=1",
         "train_dataloader.dataset.pipeline.2.scale=(160,120)",
         "train_dataloader.dataset.pipeline.3.crop_size=(64,64)",
+        *(
+            f"tta_pipeline.1.transforms.0.{i}.scale=({64 * i + 128},{32 * i + 64})"
+            for i in range(6)
+        ),
     ]
     run_train(arguments(str(path), tmp_path, *options))
     lines = next(tmp_path.glob("*/vis_data/scalars.json")).read_text().splitlines()

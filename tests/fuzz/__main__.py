@@ -34,6 +34,7 @@ def main() -> None:
     """Run batches of the targets in turn until the time is over."""
     args = parse_args()
     torch.set_num_threads(1)
+    torch.manual_seed(args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         targets = {name: TARGETS[name](_made(Path(folder) / name)) for name in args.targets}

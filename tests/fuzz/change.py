@@ -4,6 +4,7 @@ import math
 import struct
 import zlib
 from collections.abc import Callable
+from copy import deepcopy
 from io import BytesIO
 from random import Random
 from typing import Any
@@ -111,7 +112,7 @@ def change_text(text: str, random: Random) -> str:
 
 def odd_value(random: Random) -> Any:
     """Return a value that a JSON file can hold, and no data set should."""
-    return random.choice(ODD_VALUES)
+    return deepcopy(random.choice(ODD_VALUES))  # another change may be to what is within it
 
 
 def change_zip(data: bytes, random: Random) -> bytes:

@@ -388,7 +388,8 @@ class Predictions(Target):
     """Pickles of predictions, as ``tools/report.py --predictions`` takes them."""
 
     def start(self, random: Random) -> Any:
-        found = dict(bboxes=torch.rand(3, 4), scores=np.arange(3.0), labels=torch.arange(3))
+        boxes = torch.tensor([[random.random() for _ in range(4)] for _ in range(3)])
+        found = dict(bboxes=boxes, scores=np.arange(3.0), labels=torch.arange(3))
         return [dict(img_path=f"{i}.jpg", img_id=i, pred_instances=found) for i in range(3)]
 
     def change(self, value: Any, random: Random) -> Any:

@@ -4,6 +4,7 @@ import argparse
 import io
 import pickle
 import threading
+import tracemalloc
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import suppress
@@ -176,6 +177,16 @@ def test_pickles_of_predictions_are_data(tmp_path):
     found = load_pickle(io.BytesIO(pickle.dumps(given)))
     assert torch.equal(found[0]["pred_instances"]["scores"], given[0]["pred_instances"]["scores"])
     assert repr(found) == repr(given)
+
+
+def test_memory_is_not_taken_for_what_a_pickle_announces():
+    index = (1 << 24).to_bytes(4, "little")  # of a list kept to be referred to: the only one
+    data = pickle.PROTO + b"\2" + pickle.EMPTY_LIST + pickle.LONG_BINPUT + index + pickle.STOP
+    tracemalloc.start()
+    assert load_pickle(io.BytesIO(data)) == []
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10 << 20  # where 256 MiB would do for the index
 
 
 @pytest.mark.parametrize("inner", [False, True], ids=["itself", "within a tensor's storage"])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lsnet_mm.models.attention import BIASES_KEPT, Attention
+from lsnet_mm.models.attention import BIASES_KEPT, BYTES_KEPT, Attention
 from tests import golden
 
 
@@ -77,6 +77,20 @@ def test_kept_biases_are_bounded():
         for width in range(1, 3 * BIASES_KEPT):
             layer.bias(1, width)
     assert len(layer._biases) == BIASES_KEPT
+
+
+def test_kept_biases_are_bounded_in_bytes():
+    layer = attention()
+    with torch.no_grad():
+        layer.bias(1, 2)
+        large = [layer.bias(26, 26 + i) for i in range(5)]  # of 7 to 9 MiB
+        assert sum(b.nbytes for b in large) > BYTES_KEPT - large[0].nbytes
+        kept = list(layer._biases.values())
+        assert sum(b.nbytes for b in kept) <= BYTES_KEPT
+        assert [b.shape for b in kept] == [b.shape for b in large[-len(kept) :]]
+        assert len(kept) == 3
+        assert layer.bias(40, 40).shape == (1, 4, 1600, 1600)  # of 39 MiB: more than may be kept
+        assert not layer._biases
 
 
 def test_bias_learns_in_training_and_in_eval_with_gradients():

@@ -10,12 +10,12 @@ from mmcv.cnn import ConvModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
-from torch.nn import functional as F
 
 from lsnet_mm.benchmark.measure import macs
 from lsnet_mm.deploy import fold
 from lsnet_mm.models import LSConv, LSConv2d, ls_conv2d
 from tests import golden
+from tests.models import plain
 
 
 @pytest.mark.parametrize(
@@ -41,28 +41,7 @@ def test_is_its_formula(dim, large, small, group):
 
 
 def by_unfold(layer: LSConv, x: Tensor) -> Tensor:
-    """The layer from its weights alone, in whole-tensor operations."""
-    p = dict(layer.state_dict(keep_vars=True))
-
-    def norm(y: Tensor, name: str) -> Tensor:
-        mean, var = (p[f"{name}.running_{what}"].clone() for what in ("mean", "var"))
-        weight, bias = p[f"{name}.weight"], p[f"{name}.bias"]
-        return F.batch_norm(y, mean, var, weight, bias, training=layer.training)
-
-    n, channels, height, width = x.shape
-    context = p["lkp.cv2.c.weight"]
-    small = F.relu(norm(F.conv2d(x, p["lkp.cv1.c.weight"]), "lkp.cv1.bn"))
-    reach = context.shape[2] // 2
-    small = norm(F.conv2d(small, context, padding=reach, groups=len(context)), "lkp.cv2.bn")
-    small = F.relu(norm(F.conv2d(small, p["lkp.cv3.c.weight"]), "lkp.cv3.bn"))
-    kernels = F.conv2d(small, p["lkp.cv4.weight"], p["lkp.cv4.bias"])
-    sets = channels // layer.group
-    kernels = F.group_norm(kernels, sets, p["lkp.norm.weight"], p["lkp.norm.bias"])
-    size = round((kernels.shape[1] / sets) ** 0.5)
-    kernels = kernels.view(n, 1, sets, size**2, height, width)
-    taps = F.unfold(x, size, padding=size // 2)
-    taps = taps.view(n, channels // sets, sets, size**2, height, width)
-    return norm((taps * kernels).sum(3).view(x.shape), "bn") + x
+    return plain.ls_conv(layer.state_dict(keep_vars=True), x, layer.training, layer.group)
 
 
 LAYERS = st.fixed_dictionaries(

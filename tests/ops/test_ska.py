@@ -55,14 +55,18 @@ def test_matches_the_authors_numbers(case):
 )
 def test_matches_unfold(n, sets, per_set, height, width, size, dtypes, memory_format):
     x, w = operands(n, sets * per_set, height, width, per_set, size)
-    x = x.to(dtypes[0], memory_format=memory_format)
-    w = w.to(dtypes[1])
+    x = x.to(dtypes[0], memory_format=memory_format).requires_grad_()
+    w = w.to(dtypes[1]).requires_grad_()
     y = ska(x, w)
     assert y.dtype == x.dtype
     assert y.stride() == torch.empty_like(x).stride()
+    grad = torch.randn_like(y)
+    got = (y, *torch.autograd.grad(y, (x, w), grad))
     want = reference(x, w)
-    tolerance = TOLERANCE[dtypes[0]]
-    torch.testing.assert_close(y.double(), want, rtol=tolerance, atol=tolerance * 4)
+    want = (want, *torch.autograd.grad(want, (x, w), grad.double()))
+    for a, b in zip(got, want, strict=True):
+        tolerance = TOLERANCE[a.dtype]
+        torch.testing.assert_close(a.double(), b.double(), rtol=tolerance, atol=tolerance * 4)
 
 
 @pytest.mark.parametrize("size", [1, 3, 5])
