@@ -7,6 +7,7 @@ images of 800 x 1344 or 512 x 512 pixels.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.util import module_from_spec
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from lsnet_mm.compat.mmcv_ext import NAME, MMCVExtLoader
+from lsnet_mm.compat.mmcv_ext import NAME, MMCVExtFinder, MMCVExtLoader
 from lsnet_mm.errors import InputError
 
 from .measure import tensors, time_in_turn
@@ -97,7 +98,7 @@ def compare(repeats: int) -> list[dict[str, Any]]:
     Raises:
         InputError: If mmcv here is not compiled.
     """
-    if isinstance(mmcv._ext.__spec__.loader, MMCVExtLoader):
+    if not is_compiled(mmcv._ext):
         raise InputError(
             "--mmcv-ops compares with mmcv's compiled ops, and mmcv here has none: build it for "
             "this torch first (https://mmcv.readthedocs.io/en/latest/get_started/build.html)"
@@ -108,10 +109,16 @@ def compare(repeats: int) -> list[dict[str, Any]]:
     return [row for name, case in progress for row in rows(name, case, extensions, repeats)]
 
 
+def is_compiled(extension: ModuleType) -> bool:
+    """Whether ``mmcv._ext`` is mmcv's own, not the stand-in."""
+    return not isinstance(extension.__spec__.loader, MMCVExtLoader)
+
+
 def stand_in() -> ModuleType:
     """The stand-in as a module of its own, whether mmcv is compiled or not."""
-    module = ModuleType(NAME)
-    MMCVExtLoader().exec_module(module)
+    spec = MMCVExtFinder().find_spec(NAME, None)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
     return module
 
 

@@ -68,6 +68,7 @@ def _allow_list() -> list[Any]:
         argparse.Namespace,
         HistoryBuffer,
         _named(_statistics, "builtins", "getattr"),
+        import_module("_codecs").encode,  # of bytes, as numpy's numbers are; torch 2.4 lacks it
         np.ndarray,
         np.dtype,
         *{type(np.dtype(code)) for code in NUMBERS},
@@ -183,7 +184,6 @@ class Part(io.BytesIO):
 
 
 PICKLED = {
-    "_codecs.encode": import_module("_codecs").encode,  # of bytes
     "builtins.bytearray": bytearray,
     "builtins.complex": complex,
     "builtins.frozenset": frozenset,
