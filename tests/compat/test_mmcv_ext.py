@@ -63,7 +63,7 @@ def test_compiled_extension_wins(tmp_path):
     (tmp_path / "_ext.py").write_text("compiled = True\n")
     code = """
 import mmcv
-mmcv.__path__.append(sys.argv[2])
+mmcv.__path__.insert(0, sys.argv[2])
 import mmcv._ext
 print(mmcv._ext.__file__)
 """
