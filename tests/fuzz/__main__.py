@@ -8,6 +8,7 @@ import argparse
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -59,12 +60,11 @@ def _run_alone(target: Target, case: str, out: Path) -> None:
 def _fuzz(targets: dict[str, Target], args: argparse.Namespace) -> None:
     known: dict[str, dict[str, Finding]] = {name: {} for name in targets}
     ends, times = {name: Counter() for name in targets}, Counter()
+    batches = ((number, *item) for number in count() for item in targets.items())
     start = time.monotonic()
-    for number in count():
-        for name, target in targets.items():
-            if time.monotonic() - start > args.seconds:
-                _report(ends, times, known)
-                return
+    with suppress(KeyboardInterrupt):
+        while time.monotonic() - start < args.seconds:
+            number, name, target = next(batches)
             began = time.monotonic()
             first = number * BATCH
             cases = [f"{name}/{args.seed}/{i}" for i in range(first, first + BATCH)]
@@ -75,6 +75,7 @@ def _fuzz(targets: dict[str, Target], args: argparse.Namespace) -> None:
                 if finding.what not in known[name]:
                     known[name][finding.what] = finding
                     _print(name, target, finding, args.out)
+    _report(ends, times, known)
 
 
 def _print(name: str, target: Target, finding: Finding, out: Path) -> None:
