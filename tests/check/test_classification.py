@@ -141,7 +141,8 @@ def test_heads_and_folders_name_classes_where_the_config_does_not(data, capsys):
     config.write_text(text + model.format(3))
     assert run_on(data) == (True, [])
     assert f"\n  {'c':32}{4:14}\n" in capsys.readouterr().out
-    config.write_text(text + model.format(5))
+    preprocessor = "data_preprocessor = dict(num_classes=5)\n"  # for models that take one
+    config.write_text(text + model.format(5) + preprocessor)
     fine, problems = run_on(data)
     assert not fine
     assert {problem[1] for problem in problems} == {"heads that do not fit the data"}

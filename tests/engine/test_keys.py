@@ -108,6 +108,13 @@ def test_misspelt_arguments_are_named(option, message, shapes, tmp_path):
     assert message in str(raised.value)
 
 
+def test_arguments_that_are_missing_are_named(shapes, tmp_path):
+    config = tmp_path / "hook.py"
+    config.write_text(f"_base_ = {SHAPES!r}\ncustom_hooks = [dict(type='AdaptiveClipHook')]\n")
+    with pytest.raises(InputError, match=r"AdaptiveClipHook: missing .*'factor'.* does not set it"):
+        run_train(arguments(str(config), tmp_path, f"data_root={shapes}/"))
+
+
 def test_errors_within_constructors_stay_as_they_are():
     def slip() -> None:
         raise TypeError("Inner.__init__() got an unexpected keyword argument 'x'")

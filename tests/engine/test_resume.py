@@ -16,9 +16,10 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from lsnet_mm.engine import data
+from lsnet_mm.engine import data, signals
 from lsnet_mm.engine.checkpoints import INTERRUPTED, POINTER
 from lsnet_mm.engine.resume import check_checkpoint, set_up_resume
+from lsnet_mm.engine.signals import StopHook
 from lsnet_mm.errors import CheckpointError, InputError
 from tests.conftest import ROOT
 
@@ -337,6 +338,35 @@ def test_damaged_checkpoints_alone_are_an_error(tmp_path):
         choose(tmp_path)
     with pytest.raises(CheckpointError, match=r"epoch_1.pth is damaged: it is cut short"):
         choose(tmp_path, str(path))
+
+
+@pytest.mark.parametrize("at", [0, 1])  # within the tensor's bytes, within the file's directory
+def test_damage_anywhere_in_a_checkpoint_is_found(at, tmp_path):
+    path = save(tmp_path / "epoch_1.pth", state_dict={"weight": torch.ones(9999)})
+    content = bytearray(path.read_bytes())
+    content[(len(content) // 3, content.rindex(b"PK\x01\x02"))[at]] ^= 255
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"epoch_1.pth is damaged: "):
+        choose(tmp_path, str(path))
+
+
+def test_a_checkpoint_of_a_server_is_left_to_mmengine(tmp_path):
+    url = "https://example.org/epoch_1.pth"
+    cfg, notes = choose(tmp_path, url)
+    assert (cfg.resume, cfg.load_from, notes) == (True, url, [])
+
+
+def test_the_signal_again_ends_the_run_at_once(monkeypatch):
+    hook = StopHook()
+    hook.before_train(None)
+    try:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)  # torchrun's, of the same Ctrl-C
+        monkeypatch.setattr(signals, "PATIENCE", -1)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        hook.release()
 
 
 def test_weights_alone_cannot_be_resumed(tmp_path):

@@ -261,16 +261,19 @@ def write_config(folder: Path, text: str) -> str:
         (dict(launcher="pytorch"), "start it with tools/dist_train.sh or torchrun"),
         (dict(launcher="mpi"), "--launcher mpi needs GPUs"),
         (dict(launcher="slurm"), "SLURM_PROCID is not set: start it with srun"),
+        (dict(auto_scale_lr=True, config="bare.py"), "--auto-scale-lr: bare.py sets no auto_"),
     ],
 )
 def test_errors_name_what_is_wrong(change, message, shapes, tmp_path, monkeypatch):
     monkeypatch.delenv("RANK", raising=False)
-    args = arguments(SHAPES, tmp_path, f"data_root={shapes}")
+    monkeypatch.chdir(tmp_path)
+    Path("bare.py").write_text("data_root = ''\ntrain_cfg = dict(max_epochs=1)\n")
+    args = arguments(SHAPES, tmp_path / "work", f"data_root={shapes}")
     vars(args).update(change)
     with pytest.raises(InputError) as raised:
         run_train(args)
     assert message in str(raised.value)
-    assert not list(tmp_path.iterdir())  # nothing was begun
+    assert not (tmp_path / "work").exists()  # nothing was begun
 
 
 @pytest.mark.parametrize(
@@ -279,6 +282,10 @@ def test_errors_name_what_is_wrong(change, message, shapes, tmp_path, monkeypatc
         (dict(checkpoint="none.pth"), "checkpoint not found: none.pth"),
         (dict(out="out.json"), "--out must end in .pkl or .pickle, got 'out.json'"),
         (dict(cfg_options=["data_root=none"]), "none/annotations/instances_val2017.json"),
+        (
+            dict(show_dir="pictures", cfg_options=["default_hooks.visualization=None"]),
+            "--show, --show-dir: the config has no default_hooks.visualization",
+        ),
     ],
 )
 def test_errors_of_test_name_what_is_wrong(change, message, shapes, trained, tmp_path):
@@ -287,6 +294,21 @@ def test_errors_of_test_name_what_is_wrong(change, message, shapes, trained, tmp
     with pytest.raises(InputError) as raised:
         run_test(args)
     assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([torch.ones(3)], "holds no weights but list"),
+        ({"state_dict": "none"}, "holds no weights by name: none"),
+    ],
+)
+def test_checkpoint_without_weights_is_named(content, message, shapes, tmp_path):
+    path = tmp_path / "other.pth"
+    torch.save(content, path)
+    args = arguments(SHAPES, tmp_path, f"data_root={shapes}", checkpoint=str(path))
+    with pytest.raises(CheckpointError, match=f"other.pth {message}"):
+        run_test(args)
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>", b"PK\x03\x04 truncated"])
