@@ -8,7 +8,7 @@ import argparse
 import os
 import sys
 
-from options import add_trust_option, positive, user_errors
+from options import add_config_option, add_trust_option, positive, user_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -16,12 +16,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", help="config file")
     parser.add_argument("--work-dir", help="folder for pictures and the list of problems")
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        metavar="KEY=VALUE",
-        help="change settings of the config, e.g. data_root=data/x/ or train_dataloader=None",
-    )
+    add_config_option(parser, "data_root=data/x/ or train_dataloader=None")
     parser.add_argument(
         "--workers", type=positive, default=os.cpu_count(), help="processes (default: %(default)s)"
     )

@@ -7,7 +7,7 @@ it is kept; it carries its classes and preprocessing.
 
 import argparse
 
-from options import add_trust_option, image_size, user_errors
+from options import add_config_option, add_trust_option, image_size, user_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -51,9 +51,7 @@ def parse_args() -> argparse.Namespace:
         type=float,
         help="largest difference to PyTorch (default: 0.001, with --fp16 0.02)",
     )
-    parser.add_argument(
-        "--cfg-options", nargs="+", metavar="KEY=VALUE", help="change settings of the config"
-    )
+    add_config_option(parser)
     add_trust_option(parser)
     parser.set_defaults(launcher="none", work_dir=None)
     return parser.parse_args()

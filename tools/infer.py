@@ -7,7 +7,7 @@ status is 1 if an image could not be read; all others are done.
 import argparse
 import sys
 
-from options import add_trust_option, positive, user_errors
+from options import add_predictor_options, positive, user_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -48,11 +48,7 @@ def parse_args() -> argparse.Namespace:
         metavar="N",
         help="images at a time (default: %(default)s); more is faster on a GPU",
     )
-    parser.add_argument("--device", help="e.g. cpu or cuda:1 (default: a GPU if there is one)")
-    parser.add_argument(
-        "--cfg-options", nargs="+", metavar="KEY=VALUE", help="change settings of the config"
-    )
-    add_trust_option(parser)
+    add_predictor_options(parser)
     return parser.parse_args()
 
 

@@ -6,7 +6,7 @@ The images are noise. Of training and testing MemoryHook tells: docs/long_runs.m
 import argparse
 import time
 
-from options import add_trust_option, positive, user_errors
+from options import add_predictor_options, positive, user_errors
 
 LINES = 10  # of the table
 
@@ -27,11 +27,7 @@ def parse_args() -> argparse.Namespace:
         metavar=("MIN", "MAX"),
         help="pixels of the images' height and width (default: 64 640)",
     )
-    parser.add_argument("--device", help="e.g. cpu or cuda:1 (default: a GPU if there is one)")
-    parser.add_argument(
-        "--cfg-options", nargs="+", metavar="KEY=VALUE", help="change settings of the config"
-    )
-    add_trust_option(parser)
+    add_predictor_options(parser)
     return parser.parse_args()
 
 

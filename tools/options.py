@@ -10,12 +10,8 @@ from contextlib import contextmanager
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add mm's usual options of a run."""
     parser.add_argument("--work-dir", help="folder for logs and checkpoints")
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        metavar="KEY=VALUE",
-        help='change settings of the config, e.g. train_cfg.max_epochs=1 data_root="data/x/" '
-        'key="[a,b]"; no white space inside a value',
+    add_config_option(
+        parser, 'train_cfg.max_epochs=1 data_root="data/x/" key="[a,b]"; no white space in a value'
     )
     parser.add_argument(
         "--compile",
@@ -34,6 +30,23 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     )
     add_trust_option(parser)
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
+
+
+def add_predictor_options(parser: argparse.ArgumentParser) -> None:
+    """Add what a predictor takes beside its model."""
+    parser.add_argument("--device", help="e.g. cpu or cuda:1 (default: a GPU if there is one)")
+    add_config_option(parser)
+    add_trust_option(parser)
+
+
+def add_config_option(parser: argparse.ArgumentParser, example: str = "") -> None:
+    """Add mm's option that changes a config."""
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        metavar="KEY=VALUE",
+        help="change settings of the config" + (example and f", e.g. {example}"),
+    )
 
 
 def add_trust_option(parser: argparse.ArgumentParser) -> None:

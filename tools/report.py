@@ -6,7 +6,7 @@ checkpoint, which is run over the config's test set, or from a file that tools/t
 
 import argparse
 
-from options import add_trust_option, positive, user_errors
+from options import add_config_option, add_trust_option, positive, user_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -26,12 +26,7 @@ def parse_args() -> argparse.Namespace:
         metavar="N",
         help="predict only N images of the test set, evenly spread",
     )
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        metavar="KEY=VALUE",
-        help="change settings of the run's config, e.g. data_root=DIR",
-    )
+    add_config_option(parser, "data_root=data/x/")
     add_trust_option(parser)
     return parser.parse_args()
 
