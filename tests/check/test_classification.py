@@ -146,7 +146,10 @@ def test_heads_and_folders_name_classes_where_the_config_does_not(data, capsys):
     fine, problems = run_on(data)
     assert not fine
     assert {problem[1] for problem in problems} == {"heads that do not fit the data"}
-    assert "head predicts 5 classes, but CustomDataset" in problems[0][3]
+    assert [problem[3].split(" (")[0] for problem in problems[:2]] == [
+        "data_preprocessor predicts 5 classes, but CustomDataset",
+        "head predicts 5 classes, but CustomDataset",
+    ]
     (data / "list.txt").write_text("c/0.JPEG 4\nd/0.JPEG 5\n")
     _, problems = run_on(data, "train_dataloader.dataset.ann_file=list.txt")
     assert ["error", "labels out of range"] in [problem[:2] for problem in problems]

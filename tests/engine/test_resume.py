@@ -357,6 +357,7 @@ def test_a_checkpoint_of_a_server_is_left_to_mmengine(tmp_path):
 
 
 def test_the_signal_again_ends_the_run_at_once(monkeypatch):
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may ignore it
     hook = StopHook()
     hook.before_train(None)
     try:
@@ -367,6 +368,7 @@ def test_the_signal_again_ends_the_run_at_once(monkeypatch):
             signal.raise_signal(signal.SIGINT)
     finally:
         hook.release()
+        signal.signal(signal.SIGINT, former)
 
 
 def test_weights_alone_cannot_be_resumed(tmp_path):

@@ -33,6 +33,7 @@ from .cases import ALWAYS, WAYS, Case
 FEW = dict(num_queries=30, num_query=30, num_proposals=30, num=32, max_per_img=30)
 ORIGINAL = "original"  # the way of a case whose backbone is left as it is
 TIMEOUT = 300  # seconds of a case
+LEAVE = 10  # seconds for its process to end by itself
 
 
 @dataclass
@@ -82,15 +83,14 @@ def run_apart(case: Case, timeout: float = TIMEOUT) -> Outcome:
     process = context.Process(target=_run_and_send, args=(case, sender), daemon=True)
     process.start()
     sender.close()
-    try:
-        outcome = (
-            receiver.recv()
-            if receiver.poll(timeout)
-            else Outcome(error=f"takes longer than {timeout} s")
-        )
-    except EOFError:
-        process.join()
-        outcome = Outcome(error=f"the process ended with status {process.exitcode}")
+    outcome = Outcome(error=f"takes longer than {timeout} s")
+    if receiver.poll(timeout):
+        try:
+            outcome = receiver.recv()
+            process.join(LEAVE)
+        except EOFError:
+            process.join()
+            outcome = Outcome(error=f"the process ended with status {process.exitcode}")
     process.kill()
     process.join()
     outcome.seconds = time.monotonic() - started
