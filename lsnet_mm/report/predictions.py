@@ -13,7 +13,7 @@ from mmengine.registry import DATASETS, init_default_scope
 
 from lsnet_mm.check.files import UnusableFileError
 from lsnet_mm.check.grid import pick
-from lsnet_mm.engine.data import check_paths
+from lsnet_mm.engine.data import check_paths, explain_empty_data
 from lsnet_mm.engine.run import test
 from lsnet_mm.errors import InputError
 from lsnet_mm.evaluation import DUMPS
@@ -61,22 +61,23 @@ def open_dataset(cfg: Config, max_images: int | None = None) -> BaseDataset:
     """Return the config's test set, of which only a part is used if ``max_images`` says so.
 
     Raises:
-        InputError: If its files are not there or do not fit the config.
+        InputError: If its files are not there or do not fit the config, or it is of no task here.
     """
     if not cfg.get("test_dataloader"):
         raise InputError("the config sets no test_dataloader")
     check_paths(cfg, ("test_dataloader",))
-    init_default_scope(cfg.get("default_scope", "mmengine"))
+    init_default_scope(_scope(cfg))
     settings = cfg.test_dataloader.dataset
     try:
-        dataset = DATASETS.build(settings)
+        with explain_empty_data(cfg.test_dataloader):
+            dataset = DATASETS.build(settings)
         if max_images and max_images < len(dataset):
             settings.indices = pick(len(dataset), max_images).tolist()
             dataset = DATASETS.build(settings)
+    except InputError:
+        raise
     except (KeyError, TypeError, ValueError, AssertionError, OSError) as error:
         raise InputError(f"the test set cannot be built: {error}") from error
-    if not len(dataset):
-        raise InputError("the test set has no images")
     return dataset
 
 

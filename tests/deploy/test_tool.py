@@ -217,6 +217,10 @@ def test_other_results_leave_no_file(tmp_path):
     [
         (dict(out="net.xml"), "onnx files end in .onnx"),
         (dict(int8="images", fp16=True), "without --fp16"),
+        (
+            dict(format="torch-export", out="net.pt2", fp16=True),
+            "--fp16 goes with --format onnx ",
+        ),
         (dict(checkpoint="nowhere.pth"), "checkpoint not found: nowhere.pth"),
         (dict(logits=True), "--logits is for segmentors"),
     ],

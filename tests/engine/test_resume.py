@@ -120,6 +120,20 @@ def test_stopped_in_a_validation_that_no_checkpoint_precedes(whole, shapes_by_cl
     assert not differences(training(outcome(stopped.work_dir)), training(whole[EPOCHS]))
 
 
+def test_an_epoch_of_other_batches_goes_on_at_the_same_part(shapes_by_class, tmp_path):
+    killed = Run(EPOCHS, shapes_by_class, tmp_path / "run", AtIteration(8, signal.SIGTERM))
+    assert killed.finish() == 143, killed.output()[-3000:]
+    options = ("train_dataloader.batch_size=1",)
+    resumed = Run(EPOCHS, shapes_by_class, killed.work_dir, options=options)
+    assert resumed.finish() == 0, resumed.output()[-3000:]
+    assert (
+        "The epoch has 10 batches per process now, and had 5: it goes on after 60%"
+        in resumed.output()
+    )
+    last = torch.load(read(killed.work_dir / POINTER), weights_only=False)["meta"]
+    assert (last["epoch"], last["iter"]) == (3, 8 + 4 + 10)
+
+
 def damage(path: Path) -> None:
     data = bytearray(path.read_bytes())
     middle = len(data) // 2

@@ -55,6 +55,10 @@ def test_video_frames(tmp_path):
     assert (video.fps, video.frames) == (10, 3)
     means = [frame.mean() for frame in video]
     assert means == pytest.approx([0, 100, 200], abs=3)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: whole.index(b"movi") + 4])
+    with pytest.raises(InputError, match="no frame of the video can be decoded"):
+        list(Video(path))
     path.write_bytes(b"no video")
     with pytest.raises(InputError, match="the video cannot be opened"):
         Video(path)

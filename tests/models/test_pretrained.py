@@ -148,6 +148,10 @@ def spoil(state: dict, how: str) -> object:
         state["blocks2.9.c.weight"] = torch.zeros(1)
     elif how == "shape":
         state["blocks2.0.c.weight"] = torch.zeros(64, 1, 5, 5)
+    elif how == "kind":
+        state["blocks2.0.c.weight"] = torch.zeros(64, 1, 3, 3, dtype=torch.int64)
+    elif how == "values":
+        state["blocks2.0.c.weight"] = torch.zeros(64, 1, 3, 3).to_sparse()
     elif how == "heads":
         state[TABLE] = torch.zeros(3, 16)
     elif how == "not square":
@@ -165,6 +169,8 @@ def spoil(state: dict, how: str) -> object:
         ("missing", "1 tensors missing (first: blocks2.0.c.weight)"),
         ("extra", "1 tensors not part of it (first: blocks2.9.c.weight)"),
         ("shape", "blocks2.0.c.weight is (64, 1, 5, 5), not (64, 1, 3, 3)"),
+        ("kind", "blocks2.0.c.weight is of torch.int64, not of torch.float32"),
+        ("values", "blocks2.0.c.weight is sparse, nested, quantised or without values"),
         ("heads", f"{TABLE} is (3, 16), not (4, 196)"),
         ("not square", f"{TABLE} is (4, 15), not (4, 196)"),
         ("other model", "It holds no LSNet at all"),

@@ -45,6 +45,16 @@ def empty(folder: Path) -> None:
         path.unlink()
 
 
+def keep_one(folder: Path) -> None:
+    """Leave one class with one image."""
+    for split in ("train", "val"):
+        first, *others = sorted((folder / split).iterdir())
+        for path in others:
+            shutil.rmtree(path)
+        for path in sorted(first.iterdir())[1:]:
+            path.unlink()
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -56,6 +66,7 @@ def empty(folder: Path) -> None:
             lambda d: (d / "val/star").rename(d / "val/a"),
             "only one of them has a, star. An empty one",
         ),
+        (keep_one, "train has one image: training takes 2 or more"),
         (lambda d: min(d.glob("train/star/*")).write_bytes(b""), "files that do not decode (1)"),
         (
             lambda d: (shutil.rmtree(d / "train"), (d / "train").mkdir()),

@@ -139,6 +139,11 @@ def mix_suffixes(data: Path) -> None:
     path.rename(path.with_suffix(".JPG"))
 
 
+def rename_validation(data: Path) -> None:
+    for path in data.glob("images/validation/*.jpg"):
+        path.rename(path.with_suffix(".png"))
+
+
 @pytest.mark.parametrize(
     ("spoil", "classes", "message"),
     [
@@ -152,6 +157,7 @@ def mix_suffixes(data: Path) -> None:
         (cut, NAMES, "files that do not decode (1)"),
         (lambda d: first_map(d).unlink(), NAMES, "has no label map of"),
         (mix_suffixes, NAMES, "must hold images of one suffix, and has 15 .jpg, 1 .JPG"),
+        (rename_validation, NAMES, "has no images that end in .jpg, as those for training"),
         (
             lambda d: (d / "annotations").rename(d / "x"),
             NAMES,

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from selenium import webdriver
 
+from lsnet_mm.report.curves import History, Run
+from lsnet_mm.report.published import CURVES
 from tests.conftest import ROOT
 from tests.engine.test_run import arguments, forget_visualizers, run_train
 from tests.report.browser import open_browser
@@ -32,6 +34,20 @@ def report_arguments(work_dir: Path, *options: str, **others) -> Namespace:
     unset = ("out", "predictions", "checkpoint", "no_predictions", "max_images")
     forget_visualizers()
     return Namespace(**{**dict.fromkeys(unset), **given, **others})
+
+
+def run_of(epochs: int, ap: float = 0.0, loss: float = 1.0) -> History:
+    """A run of so many epochs of 100 iterations, off the published one by points and a factor."""
+    published = CURVES["retinanet_lsnet_t_coco"]
+    losses = {100 * e: loss * published.epoch_losses[e] for e in range(1, epochs + 1)}
+    return History(
+        runs=[Run("", 100, 100 * epochs, 0)],
+        by_epoch=True,
+        epoch_length=100,
+        train={"loss": losses},
+        epochs={100 * e: e for e in range(1, epochs + 1)},
+        metrics={"box AP": {e: published.metrics["box AP"][e] + ap for e in range(1, epochs + 1)}},
+    )
 
 
 @pytest.fixture(scope="session")

@@ -16,11 +16,12 @@ from lsnet_mm.report import report
 from lsnet_mm.report.curves import History
 from lsnet_mm.report.page import render, top_confusions
 from lsnet_mm.report.plots import Line, plot
+from lsnet_mm.report.published import CURVES
 from lsnet_mm.report.results import Case, Results
 from lsnet_mm.report.run import Report
 from lsnet_mm.report.verdict import Comparison, Verdict
 from tests.report.browser import picture, show
-from tests.report.conftest import NASTY, NASTY_FILE, report_arguments
+from tests.report.conftest import NASTY, NASTY_FILE, report_arguments, run_of
 
 TASKS = ("detection", "segmentation", "classification")
 SIZE_LIMIT = 3_000_000  # bytes of a page
@@ -185,6 +186,17 @@ def test_verdict_is_plain(status, color, browser, tmp_path):
     ]
     title = shown.find_element("css selector", "strong")
     assert f"({color}" in title.value_of_css_property("color")
+
+
+def test_published_curves_lie_beside_the_runs():
+    made = made_up(3)
+    made.history = run_of(7)
+    alone = render(made)
+    made.published = CURVES["retinanet_lsnet_t_coco"]
+    beside = render(made)
+    for name in ("box AP, published", "published"):
+        assert (alone + beside).count(f">{name}</text>") == 1
+    assert (alone.count("stroke-dasharray"), beside.count("stroke-dasharray")) == (0, 4)
 
 
 def test_confusions_are_listed_by_frequency():

@@ -100,6 +100,22 @@ def test_what_is_missing_is_named_on_the_page(missing, detection_run, tmp_path):
     assert "box AP, validation" in page
 
 
+@pytest.mark.parametrize(
+    ("option", "problem"),
+    [
+        ("test_dataloader=None", "the config sets no test_dataloader"),
+        ("test_dataloader.dataset.img_suffix=.bmp", "a data set has no images to use ("),
+        ("test_dataloader.dataset.colour=red", "the test set cannot be built: "),
+        ("default_scope=mmocr", "default_scope must be one of mmdet, "),
+    ],
+)
+def test_a_config_without_a_test_set_leaves_the_curves(option, problem, segmentation_run, tmp_path):
+    args = report_arguments(segmentation_run, option, out=str(tmp_path / "a.html"))
+    page = report(args).read_text()
+    assert f"There are no predictions: {problem}" in page
+    assert "Training loss" in page
+
+
 def test_a_damaged_image_is_named(dumped, shapes_as_ade20k, segmentation_run, tmp_path):
     data = Path(shutil.copytree(shapes_as_ade20k, tmp_path / "data"))
     image = sorted((data / "images/validation").iterdir())[0]

@@ -6,24 +6,12 @@ from mmengine.config import Config
 from lsnet_mm.report.curves import History, Run
 from lsnet_mm.report.published import CURVES
 from lsnet_mm.report.verdict import judge, loss_until
+from tests.report.conftest import run_of
 
 T = CURVES["retinanet_lsnet_t_coco"]
 FPN = CURVES["fpn_lsnet_t_ade20k"]
 RECIPE = Config(dict(train_cfg=dict(max_epochs=12), train_dataloader=dict(batch_size=2)))
 ITERATIONS = Config(dict(train_cfg=dict(max_iters=40000), train_dataloader=dict(batch_size=4)))
-
-
-def run_of(epochs: int, ap: float = 0.0, loss: float = 1.0) -> History:
-    """A run of so many epochs of 100 iterations, off the published one by points and a factor."""
-    losses = {100 * e: loss * T.epoch_losses[e] for e in range(1, epochs + 1)}
-    return History(
-        runs=[Run("", 100, 100 * epochs, 0)],
-        by_epoch=True,
-        epoch_length=100,
-        train={"loss": losses},
-        epochs={100 * e: e for e in range(1, epochs + 1)},
-        metrics={"box AP": {e: T.metrics["box AP"][e] + ap for e in range(1, epochs + 1)}},
-    )
 
 
 @pytest.mark.parametrize(
