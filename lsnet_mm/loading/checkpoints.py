@@ -89,8 +89,11 @@ def allow_checkpoints() -> None:
     OpenMMLab's calls ``torch.load`` as it is. Since torch 2.6 that reads tensors and plain types
     alone: neither its own checkpoints nor the authors' could be loaded by mm's functions.
     """
-    if not hasattr(mmengine_checkpoint, "get_torch_safe_globals"):
-        torch.serialization.add_safe_globals(ALLOWED)
+    has_own = hasattr(mmengine_checkpoint, "get_torch_safe_globals")
+    if torch.__version__ >= (2, 6) and not has_own:
+        # timm takes the class off torch's list after each file that it reads; not so a name.
+        namespace = argparse.Namespace, "argparse.Namespace"
+        torch.serialization.add_safe_globals([*ALLOWED, namespace])
 
 
 @contextmanager
