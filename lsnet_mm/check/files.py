@@ -29,6 +29,7 @@ AHEAD = 4  # chunks that wait for each worker
 # and decoders would take the memory for it before they notice.
 Image.MAX_IMAGE_PIXELS = None
 LARGE = 100_000_000  # pixels
+SIDE, PIXELS = 1 << 20, 1 << 30  # what OpenCV reads at most
 DENSEST = 10_000  # pixels that a byte of a file can stand for: 8256 in a PNG of two colours
 
 
@@ -236,10 +237,16 @@ def as_rgb(image: Image.Image) -> Image.Image:
 
 
 def _check_size(image: Image.Image, size: int) -> None:
-    """Raise ValueError for an opened image that its file, of ``size`` bytes, cannot hold."""
+    """Raise ValueError for an opened image of more pixels than its file or OpenCV can hold.
+
+    Its file has ``size`` bytes; OpenCV reads images for training.
+    """
     width, height = image.size
     if width * height > max(LARGE, DENSEST * size):
         raise ValueError(f"{size} bytes cannot hold the {width}x{height} pixels that they announce")
+    if max(width, height) > SIDE or width * height > PIXELS:
+        most = f"{SIDE} a side and {PIXELS} in all"
+        raise ValueError(f"OpenCV does not read {width}x{height} pixels: it takes {most}")
 
 
 def _lies_on_its_side(image: Image.Image) -> bool:

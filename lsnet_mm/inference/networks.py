@@ -84,7 +84,7 @@ class Network(ABC):
             data = self._load(dict(img_path=str(path)))
             mend_deep_grey(data, str(path), self._load)
             return data["img"]
-        except (AssertionError, OSError, ValueError) as error:
+        except (cv2.error, AssertionError, OSError, ValueError) as error:
             raise InputError(f"{path}: {error}") from error
 
     def prepare(self, image: np.ndarray, name: str) -> Prepared:

@@ -68,7 +68,8 @@ def _allow_list() -> list[Any]:
         argparse.Namespace,
         HistoryBuffer,
         _named(_statistics, "builtins", "getattr"),
-        import_module("_codecs").encode,  # of bytes, as numpy's numbers are; torch 2.4 lacks it
+        import_module("_codecs").encode,  # of bytes, as numpy's numbers are; torch 2.4 lacks it,
+        set,  # and this
         np.ndarray,
         np.dtype,
         *{type(np.dtype(code)) for code in NUMBERS},
@@ -190,7 +191,6 @@ PICKLED = {
     "builtins.bytearray": bytearray,
     "builtins.complex": complex,
     "builtins.frozenset": frozenset,
-    "builtins.set": set,
     "builtins.slice": slice,
     "collections.OrderedDict": OrderedDict,
     "torch.Size": torch.Size,

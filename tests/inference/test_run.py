@@ -143,6 +143,7 @@ def test_the_tool_skips_what_cannot_be_read(networks, images, tmp_path):
     shutil.copy(images[0], folder / "good.jpg")
     (folder / "half.jpg").write_bytes(images[1].read_bytes()[:1500])
     (folder / "text.png").write_text("no image")
+    Image.new("1", (1, 2**20 + 1)).save(folder / "tall.png")
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     file = tmp_path / "top.json"
     inputs = [str(folder), str(tmp_path / "bad.mp4")]
@@ -154,9 +155,11 @@ def test_the_tool_skips_what_cannot_be_read(networks, images, tmp_path):
         text=True,
     )
     assert done.returncode == 1, done.stderr
-    for name in ("half.jpg", "text.png: is not an image", "bad.mp4: the video cannot be opened"):
+    tall = "tall.png: OpenCV does not read 1x1048577 pixels"
+    video = "bad.mp4: the video cannot be opened"
+    for name in ("half.jpg", "text.png: is not an image", tall, video):
         assert f"{name}" in done.stderr
-    assert "3 could not be read and were skipped" in done.stderr
+    assert "4 could not be read and were skipped" in done.stderr
     assert "Traceback" not in done.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.jpg"]
     wanted = files.predictor()(images[0]).top()

@@ -115,8 +115,9 @@ def test_functions_that_mmengine_allows_are_not_enough(tmp_path, torchs_list):
 
 def test_mmengine_reads_checkpoints_by_itself(tmp_path):
     path = tmp_path / "a.pth"
-    torch.save(dict(model={}, args=argparse.Namespace()), path)
-    timm.models.load_state_dict(path)  # changes torch's list
+    if torch.__version__ >= (2, 5):  # timm changes torch's list
+        torch.save(dict(model={}, args=argparse.Namespace()), path)
+        timm.models.load_state_dict(path)
     torch.save(content(), path)
     found = CheckpointLoader.load_checkpoint(str(path), map_location="cpu")
     assert found["message_hub"]["log_scalars"]["loss"].mean() == 2
