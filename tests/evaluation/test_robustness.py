@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lsnet_mm.evaluation import MeanCorruptionError, robustness
 from lsnet_mm.evaluation.robustness import ALEXNET_ERRORS, SEVERITIES
+from tests.engine.killed import processes
 
 CLASSES = 4
 PUBLISHED_ORDER = [
@@ -225,9 +226,12 @@ def _evaluate_in_a_process(rank: int, folder: Path) -> None:
 
 def test_processes_count_no_image_twice(tmp_path, log):
     """Two processes share 11 images: the sampler gives them six each, one of them again."""
-    torch.multiprocessing.start_processes(
-        _evaluate_in_a_process, (tmp_path,), nprocs=2, start_method="fork"
-    )
+    ranks = [processes.Process(target=_evaluate_in_a_process, args=(i, tmp_path)) for i in (0, 1)]
+    for rank in ranks:
+        rank.start()
+    for rank in ranks:
+        rank.join(60)
+    assert [rank.exitcode for rank in ranks] == [0, 0]
     want = evaluate(small_set(), "MeanCorruptionError")
     for rank in range(2):
         count, metrics = json.loads((tmp_path / f"{rank}.json").read_text())
