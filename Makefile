@@ -29,10 +29,9 @@ demo-classification: TASK = classification
 demo demo-segmentation demo-classification: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash tools/demo.sh $(TASK)
 
-# Three processes keep two cores busy: tests wait for processes of their own, too. torch's own
-# threads would only wait for each other.
+# A process for each of two cores; torch's own threads would only wait for each other.
 test: style browser
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 # The same with OpenMMLab's original packages in place of OneDL's.
 test-openmmlab:
@@ -69,7 +68,7 @@ constraints: $(STAMP)
 coverage: $(STAMP) browser
 	mkdir -p build/coverage
 	$(BIN)/python -m coverage erase
-	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest -n 3 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest -n 2 --dist loadfile
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 

@@ -24,18 +24,6 @@ exports = pytest.mark.skipif(
 )
 
 
-# Folders whose files share what takes long to make.
-TOGETHER = ("inference", "report")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have a worker of pytest-xdist run a whole file, or all of such a folder."""
-    for item in items:
-        path = item.path.relative_to(ROOT / "tests")
-        group = path.parts[0] if path.parts[0] in TOGETHER else str(path)
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(scope="session")
 def device() -> torch.device:
     """The device that kernels are tested on."""
