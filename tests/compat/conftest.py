@@ -14,10 +14,11 @@ import mmcv.ops  # noqa: E402
 
 from lsnet_mm.benchmark.mmcv_ops import is_compiled, stand_in  # noqa: E402
 
-STAND_IN = stand_in() if is_compiled(mmcv._ext) else mmcv._ext
+COMPILED = is_compiled(mmcv._ext)
+STAND_IN = stand_in() if COMPILED else mmcv._ext
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=COMPILED)
 def no_compiled_ops(monkeypatch: pytest.MonkeyPatch) -> None:
     """What mmcv's functions call is the stand-in, also where mmcv is compiled."""
     monkeypatch.setattr(mmcv, "_ext", STAND_IN)

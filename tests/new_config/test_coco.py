@@ -187,4 +187,5 @@ def test_validation_data_of_other_classes_is_refused(coco):
 def test_objects_without_masks_are_refused_for_masks_only(coco):
     change(coco, lambda c: c["annotations"][0].pop("segmentation"))
     assert "objects without a mask (1)" in refused(coco, "instance")
+    init_default_scope("mmdet")
     assert MODELS.build(write(coco, "detection").model.bbox_head).num_classes == len(CLASSES)
